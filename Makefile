@@ -1,0 +1,63 @@
+# Everything is kept inside the checkout: .tools (uv), .venv (the locked environment), .models (the embedding model).
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
+PY := .venv/bin/python
+export UV_PYTHON_DOWNLOADS ?= never
+export BASCULE_MODELS_DIR ?= $(CURDIR)/.models
+ARGS ?=
+
+.PHONY: help setup demo test test-full check bench docs lock clean
+help: ## List the targets.
+	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.tools/bin/uv:
+	$(PYTHON) -m venv .tools
+	.tools/bin/pip install --quiet --disable-pip-version-check uv
+
+.venv/.ready: requirements.lock pyproject.toml | $(if $(findstring .tools,$(UV)),.tools/bin/uv)
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
+	$(UV) pip install --quiet --python $(PY) --require-hashes -r requirements.lock
+	$(UV) pip install --quiet --python $(PY) --no-deps --editable .
+	@touch $@
+
+setup: .venv/.ready ## Make the locked environment in .venv.
+
+demo: setup ## The main job on real input; ARGS=--once exits at the end.
+	.venv/bin/bascule models pull
+	.venv/bin/bascule demo $(ARGS)
+
+test: setup ## All tests, the long suites in their short seeded forms.
+	.venv/bin/bascule models pull --quiet || true
+	$(PY) -m pytest $(ARGS)
+
+test-full: setup ## All tests at the promised counts.
+	.venv/bin/bascule models pull --quiet || true
+	BASCULE_TEST_FULL=1 $(PY) -m pytest --timeout 1800 $(ARGS)
+
+check: setup ## Lint, types, architecture, docs, generated files.
+	.venv/bin/ruff check src tests bench
+	.venv/bin/ruff format --check src tests bench
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	$(PY) -m tests.docs_check
+
+docs: setup ## Write the generated reference pages.
+	$(PY) -m tests.docs_check --write
+
+bench: setup ## Every benchmark; make bench-NAME runs one, ARGS="--json FILE" writes rows.
+	for b in bench/bench_*.py; do $(PY) $$b $(ARGS); done
+
+bench-%: setup
+	$(PY) bench/bench_$*.py $(ARGS)
+
+lock: | $(if $(findstring .tools,$(UV)),.tools/bin/uv) ## Lock every dependency with hashes; names no host.
+	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11 \
+	  --custom-compile-command "make lock" --extra postgres --extra models --group dev pyproject.toml -o requirements.lock
+	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11 \
+	  --custom-compile-command "make lock" --extra postgres --constraint requirements.lock pyproject.toml -o requirements-run.lock
+
+clean: ## Remove what make made.
+	rm -rf .venv .tools .models .demo out dist build

@@ -1,0 +1,259 @@
+"""The catalogue's ports: the SQL truth about documents, rights, keys, traces and usage.
+
+Every read takes the Principal who asks (law 2). Missing and forbidden are the same NotFound. `db` implements them all in one
+class on SQLite or Postgres; each engine asks for the narrowest port it needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from bascule.core.calls import CallRecord
+from bascule.core.documents import (
+    Collection,
+    Document,
+    IndexedChunk,
+    Job,
+    NewDocument,
+    VisibleChunk,
+)
+from bascule.core.keys import KeyRecord
+from bascule.core.principals import Principal
+from bascule.core.rights import Rights
+from bascule.core.traces import Trace
+
+
+class Passages(Protocol):
+    """What a question needs: whom it may see, and the text of what it may see."""
+
+    async def readable_collections(self, principal: Principal, names: Sequence[str] | None) -> list[Collection]:
+        """The named collections (all, for None) of the principal's tenant. Raises NotFound for a name that does not exist
+        or in which the principal may read no document: the two look the same."""
+        ...
+
+    async def readable_acl_ids(self, principal: Principal) -> frozenset[int]: ...
+
+    async def check(
+        self, principal: Principal, chunk_ids: Sequence[str], collection_ids: frozenset[str], where: Mapping[str, Any]
+    ) -> dict[str, VisibleChunk]:
+        """In one transaction: of these chunks, those that are live, current, in these collections, match the document
+        metadata `where` (equality), and that this principal may read now. Everything else is silently absent."""
+        ...
+
+    async def neighbours(self, principal: Principal, chunk_id: str, before: int, after: int) -> list[VisibleChunk]: ...
+
+    async def passage(self, principal: Principal, chunk_id: str) -> VisibleChunk:
+        """Raises NotFound."""
+        ...
+
+
+class Traces(Protocol):
+    async def save_trace(self, trace: Trace) -> bool:
+        """Write only while every document it names lives; False (and nothing written) when one has gone meanwhile."""
+        ...
+
+    async def trace(self, principal: Principal, trace_id: str) -> Trace:
+        """The asker's own, or any of the tenant for an admin. Raises NotFound."""
+        ...
+
+    async def traces(self, principal: Principal, limit: int) -> list[Trace]: ...
+
+
+class Documents(Protocol):
+    """Taking documents in, changing and deleting them."""
+
+    async def ensure_collection(
+        self, principal: Principal, name: str, *, fingerprint: str, dimension: int, rights: Rights
+    ) -> Collection:
+        """Create on first use (fingerprint, dimension and rights are then fixed as given); return it otherwise."""
+        ...
+
+    async def collections(self, principal: Principal) -> list[Collection]:
+        """Those in which the principal may read at least one document, or that it owns or administers."""
+        ...
+
+    async def accept(self, principal: Principal, collection: Collection, items: Sequence[NewDocument]) -> Job:
+        """Acknowledge: document rows, rights and one job with an item each, in one transaction. A document whose content
+        hash has not changed gets an `unchanged` item (rights and metadata are still updated). Same external_id, same document."""
+        ...
+
+    async def documents(
+        self, principal: Principal, collection: str | None, limit: int, after: str | None
+    ) -> list[Document]:
+        """Readable documents by id, ascending, `after` exclusive."""
+        ...
+
+    async def document(self, principal: Principal, document_id: str) -> Document: ...
+
+    async def document_chunks(self, principal: Principal, document_id: str) -> list[VisibleChunk]: ...
+
+    async def delete_document(self, principal: Principal, document_id: str) -> None:
+        """Tombstone, scrub every derived text, and queue the index purge, in one transaction (law 4). Needs owner or admin."""
+        ...
+
+    async def set_rights(self, principal: Principal, document_id: str, rights: Rights) -> Document:
+        """Effective at commit; the index follows through the outbox. Needs owner or admin."""
+        ...
+
+    async def jobs(self, principal: Principal, limit: int) -> list[Job]:
+        """The principal's own jobs; all of the tenant's for an admin. Item names only of documents it may read."""
+        ...
+
+    async def job(self, principal: Principal, job_id: str) -> Job: ...
+
+
+class WorkItem(msgspec.Struct, frozen=True, kw_only=True):
+    """One document's turn in a job: what the worker needs to process it."""
+
+    id: str
+    job_id: str
+    document_id: str
+    tenant: str
+    collection: Collection
+    name: str
+    media_type: str
+    title: str
+    blob: str
+    content_hash: str
+    attempts: int
+
+
+class IndexChange(msgspec.Struct, frozen=True, kw_only=True):
+    """One outbox row, applied in order of `seq`.
+
+    index   the document's current chunks must be in the store, and no others
+    move    its chunks carry `acl_id` now
+    purge   none of its chunks may remain; then its blobs are removed
+    """
+
+    seq: int
+    kind: Literal["index", "move", "purge"]
+    tenant: str
+    document_id: str
+    collection_id: str
+    acl_id: int
+
+
+class StoredPoint(msgspec.Struct, frozen=True, kw_only=True):
+    """A current chunk of a document as the index needs it."""
+
+    chunk_id: str
+    acl_id: int
+    indexed_text: str
+    vector: bytes | None
+
+
+class Work(Protocol):
+    """What the job handlers need. Only background work holds this port, always under a system principal."""
+
+    async def claim(self, principal: Principal, job_id: str, limit: int) -> list[WorkItem]:
+        """Up to `limit` queued items of the job, now `running`; attempts counted."""
+        ...
+
+    async def known_vectors(self, principal: Principal, document_id: str, fingerprint: str) -> dict[str, bytes]:
+        """chunk_id -> vector of the document's current version: an edit re-embeds only what changed."""
+        ...
+
+    async def commit_document(
+        self,
+        principal: Principal,
+        item: WorkItem,
+        title: str,
+        media_type: str,
+        chunks: Sequence[IndexedChunk],
+        fingerprint: str,
+        report: Mapping[str, Any],
+    ) -> bool:
+        """New version, its chunks, its outbox row and the item's end, in one transaction. False when the document was
+        deleted or superseded meanwhile: the write of one racing with its delete loses."""
+        ...
+
+    async def fail_item(
+        self, principal: Principal, item: WorkItem, reason: str, code: str, *, retry: bool, report: Mapping[str, Any]
+    ) -> None: ...
+
+    async def finish_job(self, principal: Principal, job_id: str) -> Job:
+        """Set the job's end state when no item is queued or running."""
+        ...
+
+    async def unfinished_jobs(self) -> list[tuple[str, str]]:
+        """(tenant, job_id) of every job not ended: what the sweep submits again. Running items go back to queued."""
+        ...
+
+    async def index_changes(self, limit: int) -> list[IndexChange]: ...
+
+    async def points(self, tenant: str, document_id: str) -> list[StoredPoint]:
+        """Current chunks of a live document; empty for a deleted one."""
+        ...
+
+    async def settle_changes(self, seqs: Sequence[int]) -> None: ...
+
+    async def live_chunk_ids(self, tenant: str) -> set[str]: ...
+
+    async def live_documents(self) -> list[tuple[str, str]]:
+        """(tenant, document_id) of every indexed, live document: what a lost index is rebuilt from."""
+        ...
+
+    async def live_blobs(self) -> set[str]:
+        """Names of blobs that a live document or a queued item still needs."""
+        ...
+
+
+class Keys(Protocol):
+    async def add_key(self, principal: Principal, key: KeyRecord) -> None: ...
+
+    async def keys(self, principal: Principal) -> list[KeyRecord]: ...
+
+    async def revoke_key(self, principal: Principal, key_id: str) -> KeyRecord: ...
+
+    async def active_keys(self) -> list[KeyRecord]:
+        """Every key not revoked: what the authenticator holds in memory and refreshes."""
+        ...
+
+    async def change_mark(self) -> str:
+        """Changes whenever keys or memberships do: cheap enough to ask every half second."""
+        ...
+
+    async def add_membership(self, principal: Principal, subject: str, groups: Sequence[str]) -> None: ...
+
+    async def memberships(self, tenant: str, subject: str) -> frozenset[str]: ...
+
+    async def all_memberships(self) -> dict[tuple[str, str], frozenset[str]]: ...
+
+
+class AuditLog(Protocol):
+    async def audit(self, principal: Principal, act: str, target: str, facts: Mapping[str, Any]) -> None:
+        """Append; raises StorageError when it cannot be written, and the act must then be refused."""
+        ...
+
+
+class CallLog(Protocol):
+    async def add_calls(self, records: Sequence[CallRecord]) -> None: ...
+
+    async def calls(self, principal: Principal, limit: int) -> list[CallRecord]: ...
+
+
+class Catalogue(Passages, Traces, Documents, Work, Keys, AuditLog, Protocol):
+    """All of it: what `db` implements and `bootstrap` hands out in parts."""
+
+
+JobHandler = Callable[[str, str], Awaitable[None]]  # (tenant, job_id)
+
+
+class Jobs(Protocol):
+    """The durable runner. A job's truth is its catalogue row; this only makes sure that somebody works on it."""
+
+    def register(self, kind: str, handler: JobHandler) -> None:
+        """Before `launch`. A handler must be safe to run again at any point."""
+        ...
+
+    async def launch(self) -> None:
+        """Become the folder's worker if nobody is, resume what was interrupted, and sweep. Otherwise stand by."""
+        ...
+
+    async def submit(self, kind: str, tenant: str, job_id: str) -> None: ...
+
+    async def close(self) -> None: ...

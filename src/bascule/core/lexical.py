@@ -1,0 +1,49 @@
+"""Terms for BM25, made once, here, outside every store, so that all stores index the same words."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final
+
+_WORD: Final = re.compile(r"[^\W_]+(?:['’][^\W_]+)*", re.UNICODE)
+_CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_IDENTIFIER: Final = re.compile(r"[^\W\d_][\w]*(?:[._/:\-][\w]+)+", re.UNICODE)
+MAX_TERM_CHARS: Final = 64
+
+STOPWORDS: Final = frozenset(
+    ["a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "from", "had", "has", "have", "he", "her", "his", "i", "if", "in", "into", "is", "it", "its", "no", "not", "of", "on", "or", "our", "she", "so", "such", "that", "the", "their", "then", "there", "these", "they", "this", "to", "was", "we", "were", "what", "when", "where", "which", "who", "will", "with", "you", "your", "do", "does", "did", "how", "why", "can", "could", "would", "should", "may", "might"]
+)
+
+
+def fold(text: str) -> str:
+    """NFKD without combining marks, lower case: how a word is compared."""
+    decomposed = unicodedata.normalize("NFKD", text)
+    return "".join(c for c in decomposed if not unicodedata.combining(c)).casefold()
+
+
+def stem(word: str) -> str:
+    """A light English S-stemmer (Harman 1991, "How effective is suffixing?"): plurals only, so that no meaning is merged."""
+    if len(word) > 3 and word.endswith("ies") and not word.endswith(("eies", "aies")):
+        return word[:-3] + "y"
+    if len(word) > 3 and word.endswith("es") and not word.endswith(("aes", "ees", "oes")):
+        return word[:-1]
+    if len(word) > 3 and word.endswith("s") and not word.endswith(("us", "ss")):
+        return word[:-1]
+    return word
+
+
+def terms(text: str) -> tuple[str, ...]:
+    """Words folded, stop words dropped, plurals stemmed; identifiers (`os.path`, `getUserName`) both whole and in parts."""
+    found: list[str] = []
+    for match in _WORD.finditer(text):
+        raw = match.group()
+        word = fold(raw).replace("’", "'").removesuffix("'s")
+        if word in STOPWORDS:
+            continue
+        found.append(stem(word)[:MAX_TERM_CHARS])
+        parts = _CAMEL.split(raw)
+        if len(parts) > 1:
+            found.extend(stem(fold(p))[:MAX_TERM_CHARS] for p in parts if p)
+    found.extend(fold(m.group())[:MAX_TERM_CHARS] for m in _IDENTIFIER.finditer(text))
+    return tuple(t for t in found if t)

@@ -1,0 +1,54 @@
+"""Who asks. A Principal travels as an argument through every read; there is no current user anywhere."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+PUBLIC: Final = "public"
+
+SCOPE_CHAT: Final = "chat"  # model calls
+SCOPE_ASK: Final = "ask"  # search, answers, reading documents one may read
+SCOPE_INGEST: Final = "ingest"  # adding, changing and deleting one's own documents
+SCOPE_ADMIN: Final = "admin"  # everything within the tenant, every document included
+SCOPE_AUDIT: Final = "audit"  # the unredacted truth of a trace; its use is itself audited
+SCOPE_METRICS: Final = "metrics"  # /metrics
+ALL_SCOPES: Final = frozenset({SCOPE_CHAT, SCOPE_ASK, SCOPE_INGEST, SCOPE_ADMIN, SCOPE_AUDIT, SCOPE_METRICS})
+DEFAULT_SCOPES: Final = frozenset({SCOPE_CHAT, SCOPE_ASK})
+
+
+class Principal(msgspec.Struct, frozen=True, kw_only=True):
+    """A verified caller. Only `access` (from a checked credential) and the operator's own CLI make one.
+
+    `groups` are the *effective* groups (a key's groups intersected with its subject's groups in the directory).
+    """
+
+    tenant: str
+    subject: str = ""  # "" for a key that speaks for no person
+    groups: frozenset[str] = frozenset()
+    roles: frozenset[str] = frozenset()
+    scopes: frozenset[str] = frozenset()
+    key_id: str = ""
+    system: bool = False  # background work; see `system_principal`
+
+    @property
+    def is_admin(self) -> bool:
+        return self.system or SCOPE_ADMIN in self.scopes
+
+    def can(self, scope: str) -> bool:
+        return self.is_admin or scope in self.scopes
+
+    def marks(self) -> frozenset[str]:
+        """The strings a document's allow and deny lists are matched against, e.g. {"public", "user:ann", "group:hr"}."""
+        own = {PUBLIC}
+        if self.subject:
+            own.add(f"user:{self.subject}")
+        own.update(f"group:{g}" for g in self.groups)
+        own.update(f"role:{r}" for r in self.roles)
+        return frozenset(own)
+
+
+def system_principal(tenant: str) -> Principal:
+    """The principal of background work (jobs, purges, sweeps). Called by `bootstrap`, `db` and job handlers, never by a route."""
+    return Principal(tenant=tenant, subject="", scopes=ALL_SCOPES, system=True)

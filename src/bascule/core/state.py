@@ -1,0 +1,53 @@
+"""The state store: counters, cache entries and leases that several calls (and, on Valkey, several processes) share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+
+class Admission(msgspec.Struct, frozen=True):
+    """What a limit said: `retry_after_s` is 0 when admitted."""
+
+    admitted: bool
+    retry_after_s: float = 0.0
+    limit: str = ""
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """A share of one limited thing: `amount` of `key`, of which `limit` may be held within `window_s` seconds (a calendar
+    window when `window_s` is a day or a month long and starts at `window_start_s`)."""
+
+    key: str
+    amount: float
+    limit: float
+    window_s: float
+    name: str  # what the caller is told, e.g. "tokens per minute of this key"
+
+
+class StateStore(Protocol):
+    async def get(self, key: str) -> bytes | None: ...
+
+    async def put(self, key: str, value: bytes, ttl_s: float, tags: Sequence[str] = ()) -> None:
+        """Keep for `ttl_s` seconds. `tags` (document ids, tenants) let `purge` find it."""
+        ...
+
+    async def delete(self, key: str) -> None: ...
+
+    async def purge(self, tag: str) -> int:
+        """Remove every entry carrying this tag; how many there were."""
+        ...
+
+    async def admit(self, key: str, limit: float, window_s: float, amount: float = 1.0) -> Admission:
+        """GCRA (generic cell rate algorithm), exact under concurrency: at most `limit` per `window_s`."""
+        ...
+
+    async def reserve(self, claims: Sequence[Claim], lease_s: float) -> tuple[str, Admission]:
+        """All claims or none, atomically. Returns a reservation id; one never settled expires after `lease_s`."""
+        ...
+
+    async def settle(self, reservation_id: str, amounts: Sequence[float]) -> None:
+        """Replace what was reserved by what was used, claim by claim. Settling twice changes nothing."""
+        ...

@@ -1,0 +1,37 @@
+"""Why an answer came out as it did: one trace per answer. It holds chunk ids, never another reader's text (law 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+
+class Stage(msgspec.Struct, frozen=True, kw_only=True):
+    """One step: how long it took and what it did, as plain data (ids, scores, counts; no passage text)."""
+
+    name: str
+    took_s: float
+    facts: Mapping[str, Any]
+
+
+class Trace(msgspec.Struct, frozen=True, kw_only=True):
+    """`question` and `answer` are text derived from people and documents: scrubbed when any of `document_ids` goes."""
+
+    id: str
+    tenant: str
+    subject: str
+    key_id: str
+    created_at: str
+    question: str
+    answer: str
+    status: str
+    reason: str | None
+    model: str
+    collections: tuple[str, ...]
+    stages: tuple[Stage, ...]
+    chunk_ids: tuple[str, ...]
+    document_ids: tuple[str, ...]
+    diagnosis: str
+    scrubbed: bool = False

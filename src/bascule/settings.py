@@ -1,0 +1,234 @@
+"""The one configuration tree. Arguments > environment > mounted secrets > one TOML file > defaults.
+
+The key, the field, the heading in the docs and the environment variable are one name: `[gateway] timeout_s` is
+`BASCULE_GATEWAY__TIMEOUT_S`. Keys are references ("env:NAME", "file:PATH"), resolved once by `bootstrap`.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from bascule.core.errors import ConfigError
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ServerSettings(Section):
+    host: str = Field(
+        "127.0.0.1", description="Address to listen on. Anything but loopback needs at least one API key."
+    )
+    port: int = Field(8400, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    max_body_bytes: int = Field(10_000_000, gt=0, description="Largest request body; uploads have their own limit.")
+    max_upload_bytes: int = Field(50_000_000, gt=0, description="Largest uploaded document.")
+    drain_s: float = Field(20.0, ge=0, description="After SIGTERM, how long running requests may finish.")
+    allowed_hosts: tuple[str, ...] = Field(
+        (), description="Host names the console answers to, besides loopback; guards against DNS rebinding."
+    )
+
+
+class GatewaySettings(Section):
+    timeout_s: float = Field(
+        15.0, gt=0, description="Total deadline of an interactive call: retries, fallbacks and stream."
+    )
+    batch_timeout_s: float = Field(
+        120.0, gt=0, description="Total deadline of background calls (embedding while ingesting)."
+    )
+    cache_ttl_s: float = Field(3600.0, ge=0, description="How long a good answer is kept; 0 switches the cache off.")
+    cache_max_bytes: int = Field(64_000_000, ge=0, description="Memory the cache may hold, over all entries.")
+    cache_max_entry_bytes: int = Field(1_000_000, gt=0, description="Answers larger than this are not kept.")
+    requests_per_min: int | None = Field(None, gt=0, description="Limit for keys that have none of their own.")
+    tokens_per_min: int | None = Field(None, gt=0, description="Limit for keys that have none of their own.")
+    usd_per_day: float | None = Field(None, gt=0, description="Budget for keys that have none of their own.")
+    max_attempts: int = Field(3, ge=1, le=10, description="Tries at one target, the first included.")
+    max_depth: int = Field(64, gt=0, description="Deepest nesting of a request body.")
+    max_reply_bytes: int = Field(20_000_000, gt=0, description="Largest answer accepted from a provider.")
+    http_client: str = Field("aiohttp", description="Upstream HTTP client: the name of a file in plugins/http_clients.")
+    pool_size: int = Field(256, gt=0, description="Most connections open to one upstream host.")
+
+
+class ProviderSettings(BaseModel):
+    """`kind` names a file in plugins/providers; every other key belongs to that plugin's own Settings."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    kind: str
+
+
+class TargetSettings(Section):
+    provider: str = Field(description="A name under [providers].")
+    model: str = Field(description="The model's name at that provider.")
+    input_usd_per_mtok: float | None = Field(None, ge=0, description="Price of a million input tokens.")
+    output_usd_per_mtok: float | None = Field(None, ge=0, description="Price of a million output tokens.")
+
+
+class ModelSettings(Section):
+    targets: tuple[TargetSettings, ...] = Field(
+        min_length=1, description="Tried in order: the first is the fallback's first."
+    )
+    timeout_s: float | None = Field(None, gt=0, description="This model's own deadline.")
+    cache_ttl_s: float | None = Field(None, ge=0, description="This model's own cache lifetime; 0 switches it off.")
+    cache_scope: Literal["tenant", "key"] = Field("tenant", description="Who shares cached answers.")
+
+
+class CatalogueSettings(Section):
+    url: str = Field(
+        "",
+        description="SQLAlchemy URL; empty for SQLite in the data folder. Postgres: postgresql+psycopg://user@host/name.",
+    )
+
+
+class StoreSettings(BaseModel):
+    """`kind` names a plugin file; every other key belongs to that plugin's own Settings."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    kind: str
+
+
+class RagSettings(Section):
+    enabled: bool = Field(True, description="Off: a gateway only, with less memory and a faster start.")
+    vector_store: StoreSettings = Field(StoreSettings(kind="sqlite"), description="Where chunks are searched.")
+    embedding_model: str | None = Field(
+        "minilm", description="A name under [models], or minilm for the built-in model; empty for lexical search only."
+    )
+    chat_model: str | None = Field(None, description="A name under [models]; without one, answers are extractive.")
+    chunk_tokens: int = Field(200, ge=32, le=2000, description="Most tokens in a chunk.")
+    candidates: int = Field(60, ge=5, le=1000, description="Candidates asked of each search method.")
+    passages: int = Field(8, ge=1, le=50, description="Passages shown to the model.")
+    prompt_tokens: int = Field(3000, ge=200, description="Most tokens of passages in a prompt.")
+    dense_weight: float = Field(0.5, ge=0, le=1, description="Share of the dense score in the fused score.")
+    parser_memory_bytes: int = Field(1_000_000_000, gt=0, description="Address space of a parsing child process.")
+    parser_cpu_s: int = Field(30, gt=0, description="CPU time of a parsing child process for one document.")
+    parser_wall_s: float = Field(60.0, gt=0, description="Wall time for one document.")
+    parser_processes: int = Field(1, ge=1, le=64, description="Parsing child processes.")
+    redact: Literal["mask", "off"] = Field(
+        "mask", description="What happens to personal data and secrets before embedding."
+    )
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix="BASCULE_", env_nested_delimiter="__", env_ignore_empty=True
+    )
+
+    data: Path = Field(
+        Path("bascule-data"), description="The data folder: catalogue, index, documents, secrets. Mode 0700."
+    )
+    models_dir: Path | None = Field(None, description="Built embedding models; empty for `models` in the data folder.")
+    server: ServerSettings = ServerSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    providers: dict[str, ProviderSettings] = Field({}, description="Vendor connections by name.")
+    models: dict[str, ModelSettings] = Field({}, description="The names callers use, each with its targets.")
+    catalogue: CatalogueSettings = CatalogueSettings()
+    state_store: StoreSettings = Field(StoreSettings(kind="memory"), description="Counters, cache entries and leases.")
+    rag: RagSettings = RagSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (env_settings, file_secret_settings, init_settings)
+
+    @model_validator(mode="after")
+    def _names_resolve(self) -> Settings:
+        for name, model in self.models.items():
+            for target in model.targets:
+                if target.provider not in self.providers:
+                    raise ValueError(
+                        f"models.{name}.targets names the provider {target.provider!r}, which is not under [providers]"
+                    )
+        wanted = self.rag.chat_model
+        if wanted and wanted not in self.models:
+            raise ValueError(f"rag.chat_model names {wanted!r}, which is not under [models]")
+        return self
+
+    @property
+    def models_path(self) -> Path:
+        return self.models_dir or self.data / "models"
+
+
+def load(config: Path | None = None, **arguments: Any) -> Settings:
+    """Read the tree. `arguments` are the command line's (None: not given), e.g. `data=Path(...)`.
+
+    The TOML file is `config`, or `bascule.toml` in the data folder when there is one.
+    Raises ConfigError naming the key's path and the fix.
+    """
+    given = {k: v for k, v in arguments.items() if v is not None}
+    path = config or _default_file(given)
+    tree = _read(path) if path else {}
+    try:
+        settings = Settings(**_merge(tree, {}))
+        return _with_arguments(settings, given) if given else settings
+    except ValidationError as error:
+        raise ConfigError(_explain(error, path)) from None
+
+
+def _with_arguments(settings: Settings, given: dict[str, Any]) -> Settings:
+    """Arguments beat everything, so they are laid over the tree that file and environment made."""
+    tree = _merge(settings.model_dump(), given)
+    return Exact(**tree)
+
+
+class Exact(Settings):
+    """The tree from its arguments alone: nothing read from the environment or a file. For tests and embedding in code."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+
+def _default_file(given: dict[str, Any]) -> Path | None:
+    data = Path(given.get("data") or os.environ.get("BASCULE_DATA") or "bascule-data")
+    named = os.environ.get("BASCULE_CONFIG")
+    if named:
+        return Path(named)
+    path = data / "bascule.toml"
+    return path if path.is_file() else None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"No configuration file at {path}. Check --config.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _explain(error: ValidationError, path: Path | None) -> str:
+    lines = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"]) or "(whole file)"
+        hint = (
+            "this key does not exist; see docs/reference/configuration.md"
+            if item["type"] == "extra_forbidden"
+            else item["msg"]
+        )
+        lines.append(f"  {key}: {hint}")
+    return f"The configuration{f' in {path}' if path else ''} is not valid:\n" + "\n".join(lines)
