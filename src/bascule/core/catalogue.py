@@ -95,7 +95,15 @@ class Documents(Protocol):
         ...
 
     async def set_rights(self, principal: Principal, document_id: str, rights: Rights) -> Document:
-        """Effective at commit; the index follows through the outbox. Needs owner or admin."""
+        """Effective at commit; the index follows through the outbox. Needs owner or admin. The owner stays unless an admin
+        names another."""
+        ...
+
+    async def change_rights(
+        self, principal: Principal, document_id: str, change: Callable[[Rights], Rights]
+    ) -> Document:
+        """`set_rights` to `change(rights as they are)`, read and written in one transaction, so that of two changes at
+        once neither is lost. `change` may be called more than once."""
         ...
 
     async def jobs(self, principal: Principal, limit: int) -> list[Job]:
@@ -141,6 +149,7 @@ class StoredPoint(msgspec.Struct, frozen=True, kw_only=True):
     """A current chunk of a document as the index needs it."""
 
     chunk_id: str
+    collection_id: str
     acl_id: int
     indexed_text: str
     vector: bytes | None
@@ -180,7 +189,12 @@ class Work(Protocol):
         ...
 
     async def unfinished_jobs(self) -> list[tuple[str, str]]:
-        """(tenant, job_id) of every job not ended: what the sweep submits again. Running items go back to queued."""
+        """(tenant, job_id) of every job not ended: what the sweep submits again."""
+        ...
+
+    async def reset_running(self) -> int:
+        """Running items go back to queued; how many. Only for the one process that is about to become the worker: what
+        was running had a worker that is dead. Such a stop is no fault of the document, so its attempt is not counted."""
         ...
 
     async def index_changes(self, limit: int) -> list[IndexChange]: ...
@@ -195,6 +209,10 @@ class Work(Protocol):
 
     async def live_documents(self) -> list[tuple[str, str]]:
         """(tenant, document_id) of every indexed, live document: what a lost index is rebuilt from."""
+        ...
+
+    async def blobs_of(self, tenant: str, document_id: str) -> list[str]:
+        """Names of the blobs a document (deleted or not) has been accepted with: what a purge removes."""
         ...
 
     async def live_blobs(self) -> set[str]:
@@ -218,6 +236,8 @@ class Keys(Protocol):
         ...
 
     async def add_membership(self, principal: Principal, subject: str, groups: Sequence[str]) -> None: ...
+
+    async def remove_membership(self, principal: Principal, subject: str, groups: Sequence[str]) -> None: ...
 
     async def memberships(self, tenant: str, subject: str) -> frozenset[str]: ...
 

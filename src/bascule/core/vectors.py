@@ -55,7 +55,9 @@ class VectorStore(Protocol):
 
     async def remove(self, chunk_ids: Sequence[str]) -> None: ...
 
-    async def remove_document(self, document_id: str) -> None: ...
+    async def remove_document(self, document_id: str, keep: frozenset[str] = frozenset()) -> None:
+        """Remove the document's chunks except those in `keep`: with its current chunk ids, what an edit left behind goes."""
+        ...
 
     async def dense(self, vector: bytes, scope: Scope, limit: int) -> list[Candidate]:
         """The `limit` nearest by cosine among what `scope` allows, best first; ties by chunk_id."""

@@ -1,0 +1,246 @@
+"""What happens to a document: accept, then in the background prepare, embed, commit and index.
+
+Acceptance is one transaction and is durable. Everything after it may be interrupted at any instant and run again: chunk ids are
+derived, commits are whole, and the index follows the catalogue through its outbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterable, Callable, Iterable, Sequence
+from typing import Protocol
+
+from bascule.core.blobs import Blobs
+from bascule.core.calls import Call
+from bascule.core.catalogue import AuditLog, Documents, Jobs, Work, WorkItem
+from bascule.core.connectors import SkippedItem, SourceItem
+from bascule.core.documents import IndexedChunk, Job, NewDocument, PreparedDocument
+from bascule.core.embedding import Embedder
+from bascule.core.errors import BasculeError, IngestError, StorageError, UpstreamError
+from bascule.core.ids import chunk_id, content_hash
+from bascule.core.principals import Principal, system_principal
+from bascule.core.rights import Rights
+from bascule.rag.index import Indexer
+
+log = logging.getLogger(__name__)
+
+KIND = "ingest"
+CLAIM = 16  # documents prepared together, while the batch before is being embedded
+EMBED_TEXTS = 64  # texts in one embedding call
+
+
+class Preparer(Protocol):
+    """The child-process pool: see `rag.sandbox`."""
+
+    async def prepare(self, data: bytes, name: str, media_type: str) -> PreparedDocument: ...
+
+
+class Catalogue(Documents, Work, AuditLog, Protocol):
+    """The parts of the catalogue that ingestion needs."""
+
+
+class Ingest:
+    """Takes documents in and deletes them. `run` is the handler of the jobs it submits."""
+
+    def __init__(
+        self,
+        *,
+        catalogue: Catalogue,
+        blobs: Blobs,
+        jobs: Jobs,
+        preparer: Callable[[], Preparer],
+        indexer: Indexer,
+        embedder: Embedder | None,
+        call_for: Callable[[Principal], Call],
+        max_document_bytes: int,
+    ) -> None:
+        """`call_for` makes the Call of a background embedding; `preparer` is asked for only when work begins."""
+        self._catalogue = catalogue
+        self._blobs = blobs
+        self._jobs = jobs
+        self._preparer = preparer
+        self._indexer = indexer
+        self._embedder = embedder
+        self._call_for = call_for
+        self._max_bytes = max_document_bytes
+
+    async def take(
+        self,
+        principal: Principal,
+        collection: str,
+        items: AsyncIterable[SourceItem | SkippedItem] | Iterable[SourceItem | SkippedItem],
+        rights: Rights | None,
+        source: str = "upload",
+    ) -> tuple[Job, list[SkippedItem]]:
+        """Make every item durable and acknowledge them as one job. `rights` are for items that bring none of their own.
+
+        Raises ScopeMissing, InvalidRequest (a bad collection name) and StorageError; nothing is acknowledged then.
+        """
+        target = await self._catalogue.ensure_collection(
+            principal,
+            collection,
+            fingerprint=self._embedder.fingerprint if self._embedder else "",
+            dimension=self._embedder.dimension if self._embedder else 0,
+            rights=Rights(),
+        )
+        accepted: list[NewDocument] = []
+        skipped: list[SkippedItem] = []
+        try:
+            async for item in _each(items):
+                refused = self._refusal(item)
+                if refused is not None:
+                    skipped.append(refused)
+                elif isinstance(item, SourceItem):
+                    accepted.append(await self._store(item, rights, source))
+            job = await self._catalogue.accept(principal, target, accepted)
+        except BaseException:
+            for document in accepted:
+                await self._blobs.delete(document.blob)
+            raise
+        await self._jobs.submit(KIND, principal.tenant, job.id)
+        return job, skipped
+
+    def _refusal(self, item: SourceItem | SkippedItem) -> SkippedItem | None:
+        if isinstance(item, SkippedItem):
+            return item
+        if len(item.data) > self._max_bytes:
+            return SkippedItem(
+                external_id=item.external_id,
+                reason=f"larger than {self._max_bytes:,} bytes: split it, or raise server.max_upload_bytes",
+            )
+        return None
+
+    async def _store(self, item: SourceItem, rights: Rights | None, source: str) -> NewDocument:
+        return NewDocument(
+            external_id=item.external_id,
+            name=item.name,
+            content_hash=content_hash(item.data),
+            size_bytes=len(item.data),
+            blob=await self._blobs.put(item.data),
+            title=item.title,
+            source=source,
+            media_type=item.media_type,
+            metadata=item.metadata,
+            rights=item.rights if item.rights is not None else rights,
+        )
+
+    async def delete(self, principal: Principal, document_id: str) -> None:
+        """Gone at commit; the index, cached calls and stored bytes follow at once. Raises NotFound."""
+        await self._catalogue.audit(principal, "document.delete", document_id, {})
+        await self._catalogue.delete_document(principal, document_id)
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Let the index follow now. When it cannot, the outbox keeps the change and the next drain repeats it."""
+        try:
+            await self._indexer.drain()
+        except StorageError as error:
+            log.warning("the index did not follow yet: %s", error.message)
+
+    async def run(self, tenant: str, job_id: str) -> None:
+        """Work one job to its end. Safe to run again at any point, and beside itself."""
+        principal = system_principal(tenant)
+        batch = await self._prepare_batch(principal, job_id)
+        while batch:
+            ahead = asyncio.create_task(self._prepare_batch(principal, job_id))
+            try:
+                await self._finish_batch(principal, batch)
+            except BaseException:
+                ahead.cancel()
+                await asyncio.wait([ahead])
+                raise
+            batch = await ahead
+        await self._catalogue.finish_job(principal, job_id)
+
+    async def _prepare_batch(self, principal: Principal, job_id: str) -> list[tuple[WorkItem, PreparedDocument | None]]:
+        items = await self._catalogue.claim(principal, job_id, CLAIM)
+        return list(await asyncio.gather(*(self._prepare(principal, item) for item in items)))
+
+    async def _prepare(self, principal: Principal, item: WorkItem) -> tuple[WorkItem, PreparedDocument | None]:
+        try:
+            data = await self._blobs.get(item.blob)
+            return item, await self._preparer().prepare(data, item.name, item.media_type)
+        except IngestError as error:
+            await self._fail(principal, item, error.message, error.reason, retry=error.transient)
+        except StorageError as error:
+            await self._fail(principal, item, error.message, error.code, retry=True)
+        return item, None
+
+    async def _fail(self, principal: Principal, item: WorkItem, message: str, code: str, *, retry: bool) -> None:
+        await self._catalogue.fail_item(principal, item, message, code, retry=retry, report={})
+
+    async def _finish_batch(
+        self, principal: Principal, batch: Sequence[tuple[WorkItem, PreparedDocument | None]]
+    ) -> None:
+        ready = [(item, prepared) for item, prepared in batch if prepared is not None]
+        try:
+            vectors = await self._vectors(principal, ready)
+        except UpstreamError as error:
+            for item, _ in ready:
+                await self._fail(principal, item, f"Embedding failed: {error.message}", error.code, retry=True)
+            return
+        for item, prepared in ready:
+            mark = self._fingerprint(item)
+            chunks = [
+                IndexedChunk(id=key, draft=draft, vector=vectors.get(key) if mark else None)
+                for key, draft in zip(_chunk_ids(item, prepared), prepared.chunks, strict=True)
+            ]
+            await self._commit(principal, item, prepared, chunks, mark)
+        await self.settle()
+
+    def _fingerprint(self, item: WorkItem) -> str:
+        """ "" when this document stays lexical: no embedder, or the collection was embedded with another model."""
+        embedder = self._embedder
+        return embedder.fingerprint if embedder and embedder.fingerprint == item.collection.fingerprint else ""
+
+    async def _commit(
+        self, principal: Principal, item: WorkItem, prepared: PreparedDocument, chunks: list[IndexedChunk], mark: str
+    ) -> None:
+        title = item.title or prepared.title or item.name
+        try:
+            await self._catalogue.commit_document(
+                principal, item, title, prepared.media_type, chunks, mark, prepared.report
+            )
+        except BasculeError as error:
+            await self._fail(principal, item, error.message, error.code, retry=error.retryable)
+
+    async def _vectors(
+        self, principal: Principal, ready: Sequence[tuple[WorkItem, PreparedDocument]]
+    ) -> dict[str, bytes]:
+        """Chunk id -> vector for the whole batch; chunks that a document already had are not embedded again."""
+        vectors: dict[str, bytes] = {}
+        fresh: dict[str, str] = {}
+        for item, prepared in ready:
+            mark = self._fingerprint(item)
+            if not mark:
+                continue
+            vectors.update(await self._catalogue.known_vectors(principal, item.document_id, mark))
+            for key, draft in zip(_chunk_ids(item, prepared), prepared.chunks, strict=True):
+                if key not in vectors:
+                    fresh[key] = draft.indexed_text
+        keys = sorted(fresh, key=lambda key: len(fresh[key]))
+        for at in range(0, len(keys), EMBED_TEXTS):
+            part = keys[at : at + EMBED_TEXTS]
+            assert self._embedder is not None  # a fingerprint came from it
+            made = await self._embedder.embed([fresh[key] for key in part], "document", self._call_for(principal))
+            vectors.update(zip(part, made, strict=True))
+        return vectors
+
+
+def _chunk_ids(item: WorkItem, prepared: PreparedDocument) -> list[str]:
+    return [chunk_id(item.tenant, item.document_id, draft.content_hash, draft.occurrence) for draft in prepared.chunks]
+
+
+async def _each(
+    items: AsyncIterable[SourceItem | SkippedItem] | Iterable[SourceItem | SkippedItem],
+) -> AsyncIterable[SourceItem | SkippedItem]:
+    if isinstance(items, AsyncIterable):
+        async for item in items:
+            yield item
+    else:
+        for item in items:
+            yield item
+
+
+__all__ = ["KIND", "Ingest", "Preparer"]

@@ -1,0 +1,216 @@
+"""One HTTP exchange on bare ASGI: headers by hand, a bounded body, a reply or server-sent events, and whether the client left."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from types import TracebackType
+from typing import Final
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from bascule.core.errors import InvalidRequest, TooLarge
+from bascule.core.ids import new_id
+
+Header = tuple[bytes, bytes]
+
+JSON: Final = b"application/json"
+EVENTS: Final = b"text/event-stream; charset=utf-8"
+# Every reply is one caller's own and never sniffed into another type.
+BASE_HEADERS: Final[tuple[Header, ...]] = (
+    (b"cache-control", b"private, no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)
+_CLOSE: Final[Header] = (b"connection", b"close")
+# A cache hit is answered before this, so that it costs no second task.
+_WATCH_AFTER_S: Final = 0.02
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """A complete response. `headers` come on top of the base headers and the request id."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: bytes = JSON
+    headers: tuple[Header, ...] = ()
+
+
+class Events(msgspec.Struct, frozen=True):
+    """A response of server-sent events. Each item is one encoded event (see `event`); iterate once, always closed."""
+
+    items: AsyncIterator[bytes]
+    headers: tuple[Header, ...] = ()
+
+
+class ClientGone(Exception):
+    """The client closed the connection before its answer was complete: nobody is left to tell."""
+
+
+def event(data: bytes, name: str = "") -> bytes:
+    """One server-sent event; a newline inside `data` continues it, as the format says."""
+    if b"\n" in data or b"\r" in data:
+        data = b"\ndata: ".join(data.splitlines())
+    return b"event: %s\ndata: %s\n\n" % (name.encode(), data) if name else b"data: %s\n\n" % data
+
+
+class Exchange:
+    """What one request and its reply share. Owned by the task that serves the request.
+
+    status   of the reply, 0 until it starts; for metrics
+    started  headers are sent: an error can no longer change the status
+    """
+
+    __slots__ = ("_last", "_receive", "_send", "complete", "headers", "request_id", "scope", "started", "status")
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, *, last: bool = False) -> None:
+        self.scope = scope
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.request_id = new_id()
+        self.started = False
+        self.complete = False
+        self.status = 0
+        self._receive = receive
+        self._send = send
+        self._last = last  # the server is draining: the connection is not kept
+
+    def header(self, name: bytes) -> str:
+        """A header's value, "" when it is absent. `name` in lower case."""
+        return self.headers.get(name, b"").decode("latin-1")
+
+    @property
+    def client_host(self) -> str:
+        client = self.scope.get("client")
+        return str(client[0]) if client else ""
+
+    async def body(self, limit_bytes: int) -> bytes:
+        """The whole body. Raises TooLarge over `limit_bytes` (before reading, where the length is declared)."""
+        declared = self.headers.get(b"content-length", b"")
+        if declared.isdigit() and int(declared) > limit_bytes:
+            raise _too_large(limit_bytes)
+        message = await self._receive()
+        first: bytes = message.get("body", b"")
+        if message["type"] == "http.request" and not message.get("more_body", False) and len(first) <= limit_bytes:
+            return first
+        parts, size = [first], len(first)
+        while message["type"] == "http.request" and message.get("more_body", False) and size <= limit_bytes:
+            message = await self._receive()
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        if size > limit_bytes:
+            raise _too_large(limit_bytes)
+        return b"".join(parts)
+
+    async def stream(self, limit_bytes: int) -> AsyncIterator[bytes]:
+        """The body in pieces, for forms. Raises TooLarge once more than `limit_bytes` came, ClientGone when it is cut."""
+        declared = self.headers.get(b"content-length", b"")
+        if declared.isdigit() and int(declared) > limit_bytes:
+            raise _too_large(limit_bytes)
+        size, more = 0, True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            piece: bytes = message.get("body", b"")
+            size += len(piece)
+            if size > limit_bytes:
+                raise _too_large(limit_bytes)
+            more = message.get("more_body", False)
+            yield piece
+
+    async def disconnected(self) -> None:
+        """Return when the client has gone. Only after the body was read."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def reply(self, reply: Reply) -> None:
+        length = (b"content-length", b"%d" % len(reply.body))
+        await self._start(reply.status, reply.content_type, (length, *reply.headers))
+        self.complete = True
+        await self._send({"type": "http.response.body", "body": reply.body})
+
+    async def begin_events(self, headers: Sequence[Header] = ()) -> None:
+        # A proxy that buffers would hold the first token back.
+        await self._start(200, EVENTS, ((b"x-accel-buffering", b"no"), *headers))
+
+    async def push(self, data: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def end_events(self) -> None:
+        self.complete = True
+        await self._send({"type": "http.response.body", "body": b""})
+
+    async def _start(self, status: int, content_type: bytes, headers: Sequence[Header]) -> None:
+        self.started, self.status = True, status
+        sent = [
+            (b"content-type", content_type),
+            (b"x-request-id", self.request_id.encode()),
+            *BASE_HEADERS,
+            *headers,
+        ]
+        if self._last:
+            sent.append(_CLOSE)
+        await self._send({"type": "http.response.start", "status": status, "headers": sent})
+
+
+class Watch:
+    """Cancels the request's own task when its client goes away, and turns that into ClientGone.
+
+    Costs a timer for a request that is answered quickly, a task for one that is not.
+    """
+
+    __slots__ = ("_exchange", "_gone", "_task", "_timer", "_watcher")
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._gone = False
+        self._watcher: asyncio.Task[None] | None = None
+
+    def __enter__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._timer = asyncio.get_running_loop().call_later(_WATCH_AFTER_S, self._begin)
+
+    def _begin(self) -> None:
+        self._watcher = self._task.get_loop().create_task(self._run())
+
+    async def _run(self) -> None:
+        await self._exchange.disconnected()
+        if not self._exchange.complete:
+            self._gone = True
+            self._task.cancel()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
+        if self._gone and isinstance(error, asyncio.CancelledError) and self._task.uncancel() == 0:
+            raise ClientGone from None
+
+
+def _too_large(limit_bytes: int) -> TooLarge:
+    return TooLarge(f"The request body is larger than {limit_bytes} bytes.")
+
+
+def decode_object(body: bytes) -> dict[str, object]:
+    """A JSON object. Raises InvalidRequest for anything else."""
+    try:
+        view = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequest(f"The body is not valid JSON: {_plain(error)}.") from None
+    if not isinstance(view, dict):
+        raise InvalidRequest("The body must be a JSON object.")
+    return view
+
+
+def _plain(error: BaseException) -> str:
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    text = str(error) if isinstance(error, msgspec.DecodeError) else "it is not UTF-8"
+    return text.removeprefix("JSON is malformed: ").rstrip(".")
