@@ -82,9 +82,7 @@ def plugin(family: str, kind: str) -> Any:
     return importlib.import_module(name)
 
 
-async def connect_plugin(
-    stack: AsyncExitStack, family: str, at: str, given: BaseModel, resources: Resources
-) -> Any:
+async def connect_plugin(stack: AsyncExitStack, family: str, at: str, given: BaseModel, resources: Resources) -> Any:
     """Validate the plugin's own settings and connect it. `at` is the configuration path, for the error."""
     values = given.model_dump()
     kind = values.pop("kind")
@@ -296,9 +294,7 @@ def _options(settings: Settings) -> Options:
     )
 
 
-async def _open_rag(
-    app: App, models: Mapping[str, ModelSettings], resources: Resources, stack: AsyncExitStack
-) -> None:
+async def _open_rag(app: App, models: Mapping[str, ModelSettings], resources: Resources, stack: AsyncExitStack) -> None:
     settings, rag = app.settings, app.settings.rag
     store: VectorStore = await connect_plugin(stack, "vector_stores", "rag.vector_store", rag.vector_store, resources)
     embedder = await _embedder(app, models)
@@ -396,5 +392,3 @@ async def _in_background(stack: AsyncExitStack, work: Any) -> None:
             await task
 
     stack.push_async_callback(stop)
-
-

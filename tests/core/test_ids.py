@@ -17,7 +17,12 @@ def test_new_ids_are_version_7_and_ordered_by_time() -> None:
 def test_a_chunk_id_changes_with_each_of_its_four_parts_and_with_nothing_else() -> None:
     base = chunk_id("t", "d", "h", 0)
     assert base == chunk_id("t", "d", "h", 0)
-    others = {chunk_id("u", "d", "h", 0), chunk_id("t", "e", "h", 0), chunk_id("t", "d", "i", 0), chunk_id("t", "d", "h", 1)}
+    others = {
+        chunk_id("u", "d", "h", 0),
+        chunk_id("t", "e", "h", 0),
+        chunk_id("t", "d", "i", 0),
+        chunk_id("t", "d", "h", 1),
+    }
     assert base not in others
     assert len(others) == 4
 

@@ -51,7 +51,9 @@ def test_two_sets_of_rights_share_a_canonical_form_only_when_they_are_equal(
         assert (one.canonical() == other.canonical()) == (one == other)
 
 
-@pytest.mark.parametrize("bad", ["", "ann", "user:", "user: x", "group:a,b", "PUBLIC", "public ", "user:a\nb", "team:x"])
+@pytest.mark.parametrize(
+    "bad", ["", "ann", "user:", "user: x", "group:a,b", "PUBLIC", "public ", "user:a\nb", "team:x"]
+)
 def test_a_malformed_right_is_refused_with_the_forms_there_are(bad: str) -> None:
     with pytest.raises(InvalidRequest, match="group:NAME"):
         parse_mark(bad)

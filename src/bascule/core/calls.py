@@ -60,6 +60,7 @@ class Call:
         "id",
         "principal",
         "route",
+        "shared_key",
         "started_at_s",
         "started_s",
         "usage",
@@ -83,6 +84,7 @@ class Call:
         self.started_at_s = time.time()
         self.first_byte_s: float | None = None
         self.route = ""
+        self.shared_key = ""  # hash of all that can change the answer; "" when nobody may share this call
         self.cache: CacheVerdict = "BYPASS"
         self.cache_reason = ""
         self.attempts: list[Attempt] = []

@@ -43,7 +43,9 @@ class Passages(Protocol):
         metadata `where` (equality), and that this principal may read now. Everything else is silently absent."""
         ...
 
-    async def neighbours(self, principal: Principal, chunk_id: str, before: int, after: int) -> list[VisibleChunk]: ...
+    async def neighbours(self, principal: Principal, chunk_id: str, before: int, after: int) -> list[VisibleChunk]:
+        """The chunks around it in its document, in reading order, itself left out. Raises NotFound."""
+        ...
 
     async def passage(self, principal: Principal, chunk_id: str) -> VisibleChunk:
         """Raises NotFound."""

@@ -19,6 +19,7 @@ BasculeError
 │   ├── UpstreamInvalid      502   an answer that is not what the vendor's format says
 │   └── AllTargetsFailed     502   every target of the route failed; keeps the last error
 ├── StorageError             503   the catalogue, index or state store did not answer
+├── ServerStopping           503   the server is being stopped; another try finds its successor
 └── IngestError              422   one document could not be taken in; the batch goes on
 
 `code`, `http_status` and `retryable` are class attributes: retry, fallback and the HTTP edge ask the error and
@@ -158,6 +159,12 @@ class AllTargetsFailed(UpstreamError):
 
 class StorageError(BasculeError):
     code = "storage_unavailable"
+    http_status = 503
+    retryable = True
+
+
+class ServerStopping(BasculeError):
+    code = "server_stopping"
     http_status = 503
     retryable = True
 

@@ -29,8 +29,9 @@ class HttpReply(Protocol):
 
 class HttpClient(Protocol):
     async def post(self, url: str, headers: Mapping[str, str], body: bytes, timeout_s: float) -> HttpReply:
-        """Send and wait for the headers. `timeout_s` bounds connect and headers; the caller bounds the body.
+        """Send and wait for the headers. `timeout_s` bounds the whole exchange, the reading of the body included.
 
-        Never follows redirects, uses no proxy from the environment. Raises UpstreamTimeout or UpstreamUnavailable.
+        Never follows redirects, uses no proxy from the environment. Raises UpstreamTimeout or UpstreamUnavailable, here
+        and while the body is read.
         """
         ...

@@ -12,12 +12,86 @@ _IDENTIFIER: Final = re.compile(r"[^\W\d_][\w]*(?:[._/:\-][\w]+)+", re.UNICODE)
 MAX_TERM_CHARS: Final = 64
 
 STOPWORDS: Final = frozenset(
-    ["a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "from", "had", "has", "have", "he", "her", "his", "i", "if", "in", "into", "is", "it", "its", "no", "not", "of", "on", "or", "our", "she", "so", "such", "that", "the", "their", "then", "there", "these", "they", "this", "to", "was", "we", "were", "what", "when", "where", "which", "who", "will", "with", "you", "your", "do", "does", "did", "how", "why", "can", "could", "would", "should", "may", "might"]
+    [
+        "a",
+        "an",
+        "and",
+        "are",
+        "as",
+        "at",
+        "be",
+        "but",
+        "by",
+        "for",
+        "from",
+        "had",
+        "has",
+        "have",
+        "he",
+        "her",
+        "his",
+        "i",
+        "if",
+        "in",
+        "into",
+        "is",
+        "it",
+        "its",
+        "no",
+        "not",
+        "of",
+        "on",
+        "or",
+        "our",
+        "she",
+        "so",
+        "such",
+        "that",
+        "the",
+        "their",
+        "then",
+        "there",
+        "these",
+        "they",
+        "this",
+        "to",
+        "was",
+        "we",
+        "were",
+        "what",
+        "when",
+        "where",
+        "which",
+        "who",
+        "will",
+        "with",
+        "you",
+        "your",
+        "do",
+        "does",
+        "did",
+        "how",
+        "why",
+        "can",
+        "could",
+        "would",
+        "should",
+        "may",
+        "might",
+    ]
 )
+
+
+_QUOTES: Final = frozenset("\"'`“”‘’*«»")
+_DETERMINERS: Final = frozenset(["the", "a", "an"])
+_MENTIONS: Final = frozenset(["statement", "keyword", "operator", "clause", "loop", "expression", "block"])
+_NEXT_WORD: Final = re.compile(r"[\s\"'`“”‘’*]{1,3}([^\W_]+)")
 
 
 def fold(text: str) -> str:
     """NFKD without combining marks, lower case: how a word is compared."""
+    if text.isascii():
+        return text.lower()
     decomposed = unicodedata.normalize("NFKD", text)
     return "".join(c for c in decomposed if not unicodedata.combining(c)).casefold()
 
@@ -33,13 +107,27 @@ def stem(word: str) -> str:
     return word
 
 
+def _mentioned(text: str, start: int, end: int, before: str) -> bool:
+    """Is this stop word talked about rather than used: quoted ("with"), after a determiner (the `with` statement; a for
+    loop), or directly before a word for a part of a language (for loops)? Then it is what the text is about."""
+    if before in _DETERMINERS or (
+        0 < start and end < len(text) and text[start - 1] in _QUOTES and text[end] in _QUOTES
+    ):
+        return True
+    follower = _NEXT_WORD.match(text, end)
+    return follower is not None and stem(fold(follower.group(1))) in _MENTIONS
+
+
 def terms(text: str) -> tuple[str, ...]:
-    """Words folded, stop words dropped, plurals stemmed; identifiers (`os.path`, `getUserName`) both whole and in parts."""
+    """Words folded, stop words dropped unless they are mentioned rather than used, plurals stemmed; identifiers (`os.path`,
+    `getUserName`) both whole and in parts."""
     found: list[str] = []
+    before = ""
     for match in _WORD.finditer(text):
         raw = match.group()
         word = fold(raw).replace("’", "'").removesuffix("'s")
-        if word in STOPWORDS:
+        previous, before = before, word
+        if word in STOPWORDS and (word in _DETERMINERS or not _mentioned(text, match.start(), match.end(), previous)):
             continue
         found.append(stem(word)[:MAX_TERM_CHARS])
         parts = _CAMEL.split(raw)

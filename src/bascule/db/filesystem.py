@@ -7,10 +7,9 @@ from typing import Final
 
 from bascule.core.errors import ConfigError
 
-NETWORK: Final = frozenset(
-    "nfs nfs4 cifs smb smb2 smb3 smbfs afs ceph glusterfs lustre gpfs beegfs ocfs2 gfs2 fuse.sshfs fuse.glusterfs "
-    "fuse.ceph fuse.s3fs fuse.rclone fuse.gcsfuse fuse.blobfuse fuse.blobfuse2 fuse.davfs davfs ncpfs".split()
-)
+_PLAIN: Final = "nfs nfs4 cifs smb smb2 smb3 smbfs afs ceph glusterfs lustre gpfs beegfs ocfs2 gfs2 davfs ncpfs"
+_FUSE: Final = "sshfs glusterfs ceph s3fs rclone gcsfuse blobfuse blobfuse2 davfs"
+NETWORK: Final = frozenset([*_PLAIN.split(" "), *(f"fuse.{name}" for name in _FUSE.split(" "))])
 MOUNTS: Final = Path("/proc/self/mountinfo")
 
 

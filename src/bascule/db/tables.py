@@ -224,7 +224,10 @@ traces = Table(
     _text("subject"),
     _text("key_id"),
     _text("created_at"),
-    _text("body"),  # the Trace as JSON; emptied of text when scrubbed
+    _text("body"),  # the Trace as JSON without the three below, which a scrub empties in one statement
+    _text("question"),
+    _text("answer"),
+    _text("facts"),  # of each stage, as a JSON list
     Column("scrubbed", Boolean, nullable=False, server_default=text("false")),
     Index(None, "tenant", "subject", "id"),
 )

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from bascule.core.calls import Call
 from bascule.core.errors import InvalidRequest, TooLarge
 from bascule.core.ids import new_id
 
@@ -21,7 +22,6 @@ EVENTS: Final = b"text/event-stream; charset=utf-8"
 BASE_HEADERS: Final[tuple[Header, ...]] = (
     (b"cache-control", b"private, no-store"),
     (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
 )
 _CLOSE: Final[Header] = (b"connection", b"close")
 # A cache hit is answered before this, so that it costs no second task.
@@ -60,14 +60,16 @@ class Exchange:
 
     status   of the reply, 0 until it starts; for metrics
     started  headers are sent: an error can no longer change the status
+    call     the model call this request is, once it is one: its verdicts go into the headers, of an error too
     """
 
-    __slots__ = ("_last", "_receive", "_send", "complete", "headers", "request_id", "scope", "started", "status")
+    __slots__ = ("_last", "_receive", "_send", "call", "complete", "headers", "request_id", "scope", "started", "status")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, *, last: bool = False) -> None:
         self.scope = scope
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.request_id = new_id()
+        self.call: Call | None = None
         self.started = False
         self.complete = False
         self.status = 0
@@ -142,6 +144,17 @@ class Exchange:
     async def end_events(self) -> None:
         self.complete = True
         await self._send({"type": "http.response.body", "body": b""})
+
+    async def send_events(self, events: Events) -> None:
+        await self.begin_events(events.headers)
+        try:
+            async for item in events.items:
+                await self.push(item)
+        finally:
+            aclose = getattr(events.items, "aclose", None)
+            if aclose is not None:
+                await aclose()
+        await self.end_events()
 
     async def _start(self, status: int, content_type: bytes, headers: Sequence[Header]) -> None:
         self.started, self.status = True, status

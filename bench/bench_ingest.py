@@ -1,0 +1,108 @@
+"""Ingest rate beside the embedder's own rate, in one run: documents in through the whole path, then the same texts embedded alone.
+
+    make bench-ingest ARGS="--documents 200 --json out/ingest.json"
+
+Rows: {"name", "documents", "chunks", "wall_s", "cpu_s", "chunks_per_s", "ratio"}; `ratio` is the whole path's rate over the
+embedder's own, measured on the very chunks that the path produced.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import pydoc_data.topics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from bascule.bootstrap import App, open_app
+from bascule.core.calls import Call
+from bascule.core.connectors import SourceItem
+from bascule.core.deadlines import Deadline
+from bascule.core.principals import system_principal
+from bascule.core.rights import Rights
+from bascule.settings import Exact
+
+WHO = system_principal("default")
+
+
+def items(count: int) -> list[SourceItem]:
+    topics = sorted(pydoc_data.topics.topics.items())
+    return [
+        SourceItem(external_id=name, name=f"{name}.txt", data=text.encode(), title=name)
+        for name, text in (topics * (count // len(topics) + 1))[:count]
+    ]
+
+
+def cpu_s() -> float:
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+async def ingest(app: App, count: int) -> dict[str, Any]:
+    assert app.ingest is not None
+    wall, cpu = time.perf_counter(), cpu_s()
+    job, _ = await app.ingest.take(WHO, "bench", items(count), Rights.of(allow=["public"]))
+    while (state := await app.catalogue.job(WHO, job.id)).state not in ("done", "failed"):
+        await asyncio.sleep(0.05)
+    wall, cpu = time.perf_counter() - wall, cpu_s() - cpu
+    chunks = len(await app.catalogue.live_chunk_ids("default"))
+    return {"documents": state.counts.get("indexed", 0), "chunks": chunks, "wall_s": wall, "cpu_s": cpu}
+
+
+async def embed_alone(app: App, embedding_model: str) -> tuple[int, float]:
+    texts = []
+    for tenant, document_id in await app.catalogue.live_documents():
+        texts += [p.indexed_text for p in await app.catalogue.points(tenant, document_id)]
+    embedder = await app.gateway.embedder(embedding_model)
+    texts.sort(key=len)
+    started = time.perf_counter()
+    for at in range(0, len(texts), 64):
+        # A changed last character keeps the length and misses the cache.
+        part = [text[:-1] + "~" for text in texts[at : at + 64]]
+        await embedder.embed(part, "document", Call(WHO, Deadline.after(300)))
+    return len(texts), time.perf_counter() - started
+
+
+async def measure(count: int, models: Path) -> list[dict[str, Any]]:
+    rows = []
+    for model in ("minilm", None):
+        if model and not (models / model).is_dir():
+            print("no embedding model: run `bascule models pull`; only the path without embedding is measured")
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            settings = Exact(data=Path(folder) / "data", models_dir=models, rag={"embedding_model": model})
+            async with open_app(settings, work=True) as app:
+                row = await ingest(app, count)
+                row["name"] = "ingest, embedding" if model else "ingest, lexical only"
+                row["chunks_per_s"] = row["chunks"] / row["wall_s"]
+                row["documents_per_s"] = row["documents"] / row["wall_s"]
+                if model:
+                    number, alone = await embed_alone(app, model)
+                    rows.append(
+                        {"name": "embedder alone", "chunks": number, "wall_s": alone, "chunks_per_s": number / alone}
+                    )
+                    row["ratio"] = row["chunks_per_s"] / (number / alone)
+                rows.append(row)
+    return rows
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--documents", type=int, default=81)
+    arguments.add_argument("--models", type=Path, default=Path(os.environ.get("BASCULE_MODELS_DIR", ".models")))
+    arguments.add_argument("--json", type=Path)
+    given = arguments.parse_args()
+    rows = asyncio.run(measure(given.documents, given.models))
+    for row in rows:
+        print("  ".join(f"{k}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in row.items()))
+    if given.json:
+        given.json.parent.mkdir(parents=True, exist_ok=True)
+        given.json.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""What a command needs from Bascule, whether it opens the data folder itself (`local`) or speaks HTTP (`remote`).
+
+Everything is plain data in the shapes of the HTTP interface, so that `--json` prints the same either way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from bascule.core.connectors import SourceItem
+from bascule.core.rights import Rights
+
+Plain = dict[str, Any]
+DEFAULT_TENANT = "default"
+
+
+class KeyRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a new key may do and whom it speaks for."""
+
+    name: str
+    tenant: str
+    subject: str = ""
+    groups: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    expires_at: str | None = None
+    requests_per_min: int | None = None
+    tokens_per_min: int | None = None
+    usd_per_day: float | None = None
+
+
+class Backend(Protocol):
+    """Every method raises BasculeError."""
+
+    async def ask(self, question: str, collections: Sequence[str] | None, model: str | None) -> Plain: ...
+
+    async def search(self, query: str, collections: Sequence[str] | None, limit: int) -> list[Plain]: ...
+
+    async def explain(self, answer_id: str) -> Plain: ...
+
+    async def take(
+        self, collection: str, items: Sequence[SourceItem], rights: Rights | None
+    ) -> tuple[Plain, list[Plain]]:
+        """Hand over one batch; the accepted job and what was skipped ({external_id, reason})."""
+        ...
+
+    async def jobs(self, limit: int) -> list[Plain]: ...
+
+    async def job(self, job_id: str) -> Plain: ...
+
+    async def documents(self, collection: str | None, limit: int, after: str | None) -> list[Plain]: ...
+
+    async def document(self, document_id: str) -> Plain: ...
+
+    async def chunks(self, document_id: str) -> list[Plain]: ...
+
+    async def delete(self, document_id: str) -> None: ...
+
+    async def grant(self, document_id: str, allow: Sequence[str], deny: Sequence[str]) -> Plain: ...
+
+    async def revoke(self, document_id: str, marks: Sequence[str]) -> Plain: ...
+
+    async def create_key(self, wanted: KeyRequest) -> Plain:
+        """The key's record with the key itself under "key": shown this once."""
+        ...
+
+    async def keys(self) -> list[Plain]: ...
+
+    async def revoke_key(self, key_id: str) -> Plain: ...
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a command goes. `data` or no `url` means the data folder; `key` narrows the operator to that key's rights."""
+
+    data: Path | None = None
+    config: Path | None = None
+    key: str | None = None
+    url: str | None = None
+    tenant: str = DEFAULT_TENANT
+
+    @property
+    def is_remote(self) -> bool:
+        return self.data is None and bool(self.url)
+
+
+@asynccontextmanager
+async def connect(target: Target, *, work: bool = False) -> AsyncGenerator[Backend]:
+    """Open the backend a target names. `work`: this process may become the folder's job runner.
+
+    Raises ConfigError, AuthenticationFailed.
+    """
+    if target.is_remote:
+        from bascule.cli.remote import RemoteBackend
+
+        yield RemoteBackend(target.url or "", target.key or "")
+    else:
+        from bascule.cli.local import open_local
+
+        async with open_local(target, work=work) as backend:
+            yield backend
+
+
+T = TypeVar("T")
+
+
+def use(target: Target, action: Callable[[Backend], Coroutine[Any, Any, T]], *, work: bool = False) -> T:
+    """Run one action against the target's backend, from synchronous code."""
+    import asyncio
+
+    async def run() -> T:
+        async with connect(target, work=work) as backend:
+            return await action(backend)
+
+    return asyncio.run(run())

@@ -1,0 +1,211 @@
+"""Acknowledging documents: their rows, rights and one job, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Row
+
+from bascule.core.documents import Collection, Job, NewDocument
+from bascule.core.errors import InvalidRequest, NotFound
+from bascule.core.ids import new_id
+from bascule.core.principals import Principal
+from bascule.core.rights import Rights
+from bascule.db.jobviews import job_row
+from bascule.db.outbox import queue_change
+from bascule.db.rights import intern, may_change, parse_canonical
+from bascule.db.tables import acls, collections, documents, items, jobs
+from bascule.db.values import now_text, to_json
+
+MAX_NAME_CHARS = 1000  # an external id is indexed, and Postgres indexes no more than 2,704 bytes
+
+
+def accept(
+    connection: Connection, principal: Principal, collection: Collection, new_documents: Sequence[NewDocument]
+) -> Job:
+    """Raises NotFound for a collection of another tenant or a document that is not this principal's to change."""
+    target = connection.execute(
+        sa.select(collections, acls.c.canonical)
+        .join(acls, acls.c.id == collections.c.acl_id)
+        .where(collections.c.id == collection.id, collections.c.tenant == principal.tenant)
+        .with_for_update(of=collections)  # one acceptance into a collection at a time
+    ).one_or_none()
+    if target is None:
+        raise NotFound("There is no such collection.")
+    job_id = new_id()
+    connection.execute(
+        sa.insert(jobs).values(
+            id=job_id,
+            tenant=principal.tenant,
+            collection_id=collection.id,
+            kind="ingest",
+            state="queued",
+            subject=principal.subject,
+            key_id=principal.key_id,
+            created_at=now_text(),
+        )
+    )
+    acceptance = _Acceptance(connection, principal, target, job_id)
+    for ordinal, new in enumerate(new_documents):
+        acceptance.take(new, ordinal)
+    if not acceptance.queued:
+        ended = {"state": "done", "finished_at": now_text()}
+        connection.execute(sa.update(jobs).where(jobs.c.id == job_id).values(ended))
+    return job_row(connection, principal, job_id)
+
+
+class _Acceptance:
+    """One transaction's work, document by document."""
+
+    def __init__(self, connection: Connection, principal: Principal, collection: Row[Any], job_id: str) -> None:
+        self._connection = connection
+        self._principal = principal
+        self._collection = collection
+        self._job_id = job_id
+        self.queued = 0
+
+    def take(self, new: NewDocument, ordinal: int) -> None:
+        if not 0 < len(new.external_id) <= MAX_NAME_CHARS:
+            raise InvalidRequest(f"An external_id has 1 to {MAX_NAME_CHARS} characters.", param="external_id")
+        item_id = new_id()
+        row = self._current(new.external_id)
+        if row is None:
+            self._add_item(item_id, self._create(new, item_id), new, ordinal, "queued")
+            return
+        unchanged = row.content_hash == new.content_hash and row.state != "failed"
+        values = self._described(row, new) | self._rights_change(row, new)
+        if not unchanged:
+            _supersede(self._connection, row.id, "A newer version was accepted.")
+            values |= self._content(new, item_id)
+        self._update(row, values)
+        self._add_item(item_id, row.id, new, ordinal, "unchanged" if unchanged else "queued")
+
+    def _current(self, external_id: str) -> Row[Any] | None:
+        row = self._connection.execute(
+            sa.select(documents, acls.c.canonical)
+            .join(acls, acls.c.id == documents.c.acl_id)
+            .where(
+                documents.c.collection_id == self._collection.id,
+                documents.c.external_id == external_id,
+                documents.c.deleted_at.is_(None),
+            )
+            .with_for_update(of=documents)
+        ).one_or_none()
+        if row is not None and not may_change(self._principal, parse_canonical(row.canonical), row.key_id):
+            raise NotFound("There is no such document.")
+        return row
+
+    def _create(self, new: NewDocument, item_id: str) -> str:
+        document_id = new_id()
+        inherited = parse_canonical(self._collection.canonical)
+        rights = self._owned(new.rights if new.rights is not None else inherited, new.rights is not None, "")
+        at = now_text()
+        self._connection.execute(
+            sa.insert(documents).values(
+                id=document_id,
+                tenant=self._principal.tenant,
+                collection_id=self._collection.id,
+                external_id=new.external_id,
+                name=new.name,
+                title=new.title,
+                metadata=to_json(new.metadata),
+                version=0,
+                chunk_count=0,
+                served_hash="",
+                served_blob="",
+                acl_id=intern(self._connection, self._principal.tenant, rights),
+                report="{}",
+                key_id=self._principal.key_id,
+                created_at=at,
+                **(self._content(new, item_id) | {"updated_at": at}),
+            )
+        )
+        return document_id
+
+    def _owned(self, rights: Rights, explicit: bool, owner_now: str) -> Rights:
+        """Who brings a document owns it; only an admin may name another owner, or none by giving rights without one."""
+        if self._principal.is_admin and explicit:
+            owner = rights.owner
+        else:
+            owner = owner_now or self._principal.subject
+        return Rights(allow=rights.allow, deny=rights.deny, owner=owner)
+
+    def _content(self, new: NewDocument, item_id: str) -> dict[str, Any]:
+        return {
+            "source": new.source,
+            "state": "queued",
+            "content_hash": new.content_hash,
+            "blob": new.blob,
+            "media_type": new.media_type,
+            "size_bytes": new.size_bytes,
+            "item_id": item_id,
+            "reason": "",
+        }
+
+    def _described(self, row: Row[Any], new: NewDocument) -> dict[str, Any]:
+        found = {"name": new.name, "title": new.title or row.title, "metadata": to_json(new.metadata)}
+        return {key: value for key, value in found.items() if row._mapping[key] != value}
+
+    def _rights_change(self, row: Row[Any], new: NewDocument) -> dict[str, Any]:
+        """Rights given with content that is not in search yet must not open the old content to more people: until the
+        new version commits, the old one is read only by those whom both sets let in."""
+        if new.rights is None:
+            return {}
+        now = parse_canonical(row.canonical)
+        given = self._owned(new.rights, True, now.owner)
+        acl_id = intern(self._connection, row.tenant, given)
+        if not row.version or row.served_hash == new.content_hash:
+            return {"acl_id": acl_id, "pending_acl_id": None}
+        if row.pending_acl_id is not None and row.pending_acl_id == acl_id:
+            return {}
+        both = Rights(
+            allow=now.allow & given.allow,
+            deny=now.deny | given.deny,
+            owner=now.owner if now.owner == given.owner else "",
+        )
+        interim = intern(self._connection, row.tenant, both)
+        return {"acl_id": interim, "pending_acl_id": acl_id if acl_id != interim else None}
+
+    def _update(self, row: Row[Any], values: dict[str, Any]) -> None:
+        changed = {key: value for key, value in values.items() if row._mapping[key] != value}
+        if not changed:
+            return
+        changed["updated_at"] = now_text()
+        self._connection.execute(sa.update(documents).where(documents.c.id == row.id).values(changed))
+        if "acl_id" in changed and row.version:
+            queue_change(self._connection, "move", row.tenant, row.id, row.collection_id, changed["acl_id"])
+
+    def _add_item(self, item_id: str, document_id: str, new: NewDocument, ordinal: int, state: str) -> None:
+        self.queued += state == "queued"
+        self._connection.execute(
+            sa.insert(items).values(
+                id=item_id,
+                job_id=self._job_id,
+                tenant=self._principal.tenant,
+                document_id=document_id,
+                ordinal=ordinal,
+                name=new.name,
+                media_type=new.media_type,
+                title=new.title,
+                blob=new.blob,
+                content_hash=new.content_hash,
+                state=state,
+                reason="",
+                code="",
+                attempts=0,
+            )
+        )
+
+
+def _supersede(connection: Connection, document_id: str, reason: str) -> None:
+    """Items of this document that have not ended will never commit."""
+    connection.execute(
+        sa.update(items)
+        .where(items.c.document_id == document_id, items.c.state.in_(("queued", "running")))
+        .values(state="superseded", reason=reason)
+    )
+
+
+__all__ = ["accept"]

@@ -1,0 +1,82 @@
+"""The audit log: append-only (triggers refuse the rest), each row's hash covering the row before it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import Connection, Row
+
+from bascule.core.principals import SCOPE_ADMIN, Principal
+from bascule.db.rights import need_scope
+from bascule.db.store import Store
+from bascule.db.tables import audit_log
+from bascule.db.values import from_json, now_text, to_json
+
+_LOCK: Final = 0x61756474  # "audt": one writer of the chain at a time on Postgres
+_HASHED: Final = ("tenant", "at", "subject", "key_id", "act", "target", "facts")
+
+
+class AuditRow(msgspec.Struct, frozen=True, kw_only=True):
+    seq: int
+    tenant: str
+    at: str
+    subject: str
+    key_id: str
+    act: str
+    target: str
+    facts: Mapping[str, Any]
+
+
+class SqlAudit(Store):
+    async def audit(self, principal: Principal, act: str, target: str, facts: Mapping[str, Any]) -> None:
+        row = {
+            "tenant": principal.tenant,
+            "at": now_text(),
+            "subject": principal.subject or ("system" if principal.system else ""),
+            "key_id": principal.key_id,
+            "act": act,
+            "target": target,
+            "facts": to_json(facts),
+        }
+        await self._write(lambda c: _append(c, row))
+
+    async def audit_rows(self, principal: Principal, limit: int) -> list[AuditRow]:
+        """The tenant's newest rows first. Raises ScopeMissing without admin."""
+        need_scope(principal, SCOPE_ADMIN)
+        query = sa.select(audit_log).where(audit_log.c.tenant == principal.tenant)
+        query = query.order_by(audit_log.c.seq.desc()).limit(limit)
+        return await self._read(lambda c: [_shown(row) for row in c.execute(query)])
+
+    async def audit_break(self) -> int | None:
+        """The seq of the first row whose hash does not follow from the chain; None when all is whole."""
+        return await self._read(_first_break)
+
+
+def _append(connection: Connection, row: dict[str, str]) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+    last = sa.select(audit_log.c.hash).order_by(audit_log.c.seq.desc()).limit(1)
+    prev = connection.execute(last).scalar() or ""
+    connection.execute(sa.insert(audit_log).values(**row, prev=prev, hash=_hash(prev, row)))
+
+
+def _hash(prev: str, row: Mapping[str, Any]) -> str:
+    return hashlib.sha256(to_json([prev, *(row[name] for name in _HASHED)]).encode()).hexdigest()
+
+
+def _first_break(connection: Connection) -> int | None:
+    prev = ""
+    for row in connection.execute(sa.select(audit_log).order_by(audit_log.c.seq)):
+        if row.prev != prev or row.hash != _hash(prev, row._mapping):
+            return int(row.seq)
+        prev = row.hash
+    return None
+
+
+def _shown(row: Row[Any]) -> AuditRow:
+    fields = {name: row._mapping[name] for name in AuditRow.__struct_fields__}
+    return AuditRow(**(fields | {"facts": from_json(row.facts)}))

@@ -1,0 +1,89 @@
+"""The bytes of accepted documents, as files in one folder that nobody but the service's user may read."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import time
+from pathlib import Path
+from typing import Final
+
+from bascule.core.errors import StorageError
+from bascule.core.ids import new_id
+
+_NAME: Final = re.compile(r"[0-9a-f-]{36}")
+
+
+class FolderBlobs:
+    """Implements `core.blobs.Blobs`. Names are random; two levels of folders keep each one small."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def put(self, data: bytes) -> str:
+        """Raises StorageError, e.g. when the disk is full; nothing is left behind then."""
+        name = new_id()
+        await asyncio.to_thread(self._put, name, data)
+        return name
+
+    async def get(self, name: str) -> bytes:
+        try:
+            return await asyncio.to_thread(self._file(name).read_bytes)
+        except OSError as error:
+            raise StorageError("The document's stored bytes cannot be read.") from error
+
+    async def delete(self, name: str) -> None:
+        try:
+            await asyncio.to_thread(self._file(name).unlink, missing_ok=True)
+        except OSError as error:
+            raise StorageError("The document's stored bytes cannot be removed.") from error
+
+    async def names(self) -> list[tuple[str, float]]:
+        return await asyncio.to_thread(self._names)
+
+    def _file(self, name: str) -> Path:
+        if not _NAME.fullmatch(name):
+            raise StorageError("This is not the name of a stored document.")
+        return self._path / name[-2:] / name
+
+    def _put(self, name: str, data: bytes) -> None:
+        target = self._file(name)
+        draft = target.with_name(target.name + ".part")
+        try:
+            self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            target.parent.mkdir(mode=0o700, exist_ok=True)
+            _write(draft, data)
+            draft.rename(target)
+            _sync_folder(target.parent)
+            _sync_folder(self._path)
+        except OSError as error:
+            draft.unlink(missing_ok=True)
+            raise StorageError("The document cannot be stored: is the disk full?") from error
+
+    def _names(self) -> list[tuple[str, float]]:
+        found: list[tuple[str, float]] = []
+        now = time.time()
+        for file in self._path.glob("*/*"):
+            try:
+                age_s = now - file.stat().st_mtime
+            except FileNotFoundError:
+                continue  # removed meanwhile
+            if _NAME.fullmatch(file.name):
+                found.append((file.name, age_s))
+        return found
+
+
+def _write(path: Path, data: bytes) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,60 @@
+"""Law 4: a deleted document is gone at commit, with every text derived from it."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from bascule.core.principals import Principal
+from bascule.db.engine import insert_new
+from bascule.db.outbox import queue_change
+from bascule.db.rights import to_change
+from bascule.db.tables import chunks, deletions, documents, items, trace_documents, traces, vectors
+from bascule.db.values import now_text
+
+
+def delete_document(connection: Connection, principal: Principal, document_id: str) -> None:
+    """Tombstone, texts removed, traces scrubbed, purge queued. Raises NotFound and ScopeMissing (see `to_change`)."""
+    row = to_change(connection, principal, document_id)
+    at = now_text()
+    connection.execute(
+        sa.update(documents)
+        .where(documents.c.id == document_id)
+        .values(
+            state="deleted",
+            deleted_at=at,
+            updated_at=at,
+            external_id="",
+            name="",
+            title="",
+            source="",
+            metadata="{}",
+            report="{}",
+            reason="",
+            chunk_count=0,
+            pending_acl_id=None,
+        )
+    )
+    connection.execute(sa.delete(vectors).where(vectors.c.document_id == document_id))
+    connection.execute(sa.delete(chunks).where(chunks.c.document_id == document_id))
+    _scrub_items(connection, document_id)
+    _scrub_traces(connection, document_id)
+    queue_change(connection, "purge", row.tenant, document_id, row.collection_id, row.acl_id)
+    insert_new(connection, deletions, [{"document_id": document_id, "tenant": row.tenant, "deleted_at": at}])
+
+
+def _scrub_items(connection: Connection, document_id: str) -> None:
+    own = items.c.document_id == document_id
+    connection.execute(sa.update(items).where(own).values(name="", title="", reason=""))
+    connection.execute(
+        sa.update(items)
+        .where(own, items.c.state.in_(("queued", "running")))
+        .values(state="superseded", reason="The document was deleted.")
+    )
+
+
+def _scrub_traces(connection: Connection, document_id: str) -> None:
+    touched = sa.select(trace_documents.c.trace_id).where(trace_documents.c.document_id == document_id)
+    connection.execute(
+        sa.update(traces).where(traces.c.id.in_(touched)).values(question="", answer="", facts="[]", scrubbed=True)
+    )

@@ -1,0 +1,132 @@
+"""API keys and the directory of memberships. Every change moves the change mark, in the same transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import ColumnElement, Connection, Row
+
+from bascule.core.errors import NotFound
+from bascule.core.keys import KeyRecord
+from bascule.core.principals import SCOPE_ADMIN, Principal
+from bascule.db.engine import insert_new
+from bascule.db.rights import need_scope
+from bascule.db.store import Store
+from bascule.db.tables import change_marks, memberships
+from bascule.db.tables import keys as key_table
+from bascule.db.values import from_json, now_text, to_json
+
+MARK = "access"
+
+
+class SqlKeys(Store):
+    async def add_key(self, principal: Principal, key: KeyRecord) -> None:
+        """Raises ScopeMissing without admin, NotFound for another tenant (background and the operator may name any)."""
+        need_scope(principal, SCOPE_ADMIN)
+        if not principal.system and key.tenant != principal.tenant:
+            raise NotFound("There is no such tenant.")
+        await self._write(lambda c: _add_key(c, key))
+
+    async def keys(self, principal: Principal) -> list[KeyRecord]:
+        """An admin's: the tenant's; the operator's: all; anybody else's: its own."""
+        query = sa.select(key_table).where(_own(principal)).order_by(key_table.c.id)
+        return await self._read(lambda c: [_record(row) for row in c.execute(query)])
+
+    async def revoke_key(self, principal: Principal, key_id: str) -> KeyRecord:
+        return await self._write(lambda c: _revoke(c, principal, key_id))
+
+    async def active_keys(self) -> list[KeyRecord]:
+        query = sa.select(key_table).where(key_table.c.revoked_at.is_(None))
+        return await self._read(lambda c: [_record(row) for row in c.execute(query)])
+
+    async def change_mark(self) -> str:
+        query = sa.select(change_marks.c.value).where(change_marks.c.name == MARK)
+        return await self._read(lambda c: str(c.execute(query).scalar() or 0))
+
+    async def add_membership(self, principal: Principal, subject: str, groups: Sequence[str]) -> None:
+        need_scope(principal, SCOPE_ADMIN)
+        rows = [{"tenant": principal.tenant, "subject": subject, "group_name": group} for group in groups]
+        await self._write(lambda c: _add_memberships(c, rows))
+
+    async def remove_membership(self, principal: Principal, subject: str, groups: Sequence[str]) -> None:
+        need_scope(principal, SCOPE_ADMIN)
+        gone = sa.delete(memberships).where(
+            memberships.c.tenant == principal.tenant,
+            memberships.c.subject == subject,
+            memberships.c.group_name.in_(list(groups)),
+        )
+        await self._write(lambda c: _change(c, gone))
+
+    async def memberships(self, tenant: str, subject: str) -> frozenset[str]:
+        query = sa.select(memberships.c.group_name).where(
+            memberships.c.tenant == tenant, memberships.c.subject == subject
+        )
+        return await self._read(lambda c: frozenset(c.execute(query).scalars()))
+
+    async def all_memberships(self) -> dict[tuple[str, str], frozenset[str]]:
+        return await self._read(_all_memberships)
+
+
+def _own(principal: Principal) -> ColumnElement[bool]:
+    if principal.system:
+        return sa.true()
+    tenant = key_table.c.tenant == principal.tenant
+    if principal.is_admin:
+        return tenant
+    mine = key_table.c.id == principal.key_id
+    if principal.subject:
+        mine = sa.or_(mine, key_table.c.subject == principal.subject)
+    return sa.and_(tenant, mine)
+
+
+def _add_key(connection: Connection, key: KeyRecord) -> None:
+    plain = {f: getattr(key, f) for f in KeyRecord.__struct_fields__ if f not in ("groups", "roles", "scopes")}
+    grants = {"groups": sorted(key.groups), "roles": sorted(key.roles), "scopes": sorted(key.scopes)}
+    connection.execute(sa.insert(key_table).values(**plain, grants=to_json(grants)))
+    _bump(connection)
+
+
+def _revoke(connection: Connection, principal: Principal, key_id: str) -> KeyRecord:
+    found = sa.select(key_table).where(key_table.c.id == key_id, _own(principal))
+    row = connection.execute(found).one_or_none()
+    if row is None:
+        raise NotFound("There is no such key.")
+    connection.execute(
+        sa.update(key_table)
+        .where(key_table.c.id == key_id, key_table.c.revoked_at.is_(None))
+        .values(revoked_at=now_text())
+    )
+    _bump(connection)
+    return _record(connection.execute(found).one())
+
+
+def _record(row: Row[Any]) -> KeyRecord:
+    fields = dict(row._mapping)
+    grants = from_json(fields.pop("grants"))
+    return KeyRecord(**fields, **{name: frozenset(grants[name]) for name in ("groups", "roles", "scopes")})
+
+
+def _add_memberships(connection: Connection, rows: list[dict[str, Any]]) -> None:
+    insert_new(connection, memberships, rows)
+    _bump(connection)
+
+
+def _change(connection: Connection, statement: sa.Delete) -> None:
+    connection.execute(statement)
+    _bump(connection)
+
+
+def _bump(connection: Connection) -> None:
+    insert_new(connection, change_marks, [{"name": MARK, "value": 0}])
+    connection.execute(
+        sa.update(change_marks).where(change_marks.c.name == MARK).values(value=change_marks.c.value + 1)
+    )
+
+
+def _all_memberships(connection: Connection) -> dict[tuple[str, str], frozenset[str]]:
+    found: dict[tuple[str, str], set[str]] = {}
+    for row in connection.execute(sa.select(memberships)):
+        found.setdefault((row.tenant, row.subject), set()).add(row.group_name)
+    return {who: frozenset(groups) for who, groups in found.items()}

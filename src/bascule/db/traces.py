@@ -1,0 +1,108 @@
+"""Traces: written only while their documents live, read only by whoever asked, scrubbed with their documents (law 4)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import ColumnElement, Connection, Row
+
+from bascule.core.errors import NotFound
+from bascule.core.principals import Principal
+from bascule.core.traces import Trace
+from bascule.db.rights import visible
+from bascule.db.store import Store
+from bascule.db.tables import documents, trace_documents
+from bascule.db.tables import traces as trace_table
+from bascule.db.values import from_json, to_json
+
+
+class SqlTraces(Store):
+    async def save_trace(self, trace: Trace) -> bool:
+        return await self._write(lambda c: _save(c, trace))
+
+    async def trace(self, principal: Principal, trace_id: str) -> Trace:
+        return await self._read(lambda c: _trace(c, principal, trace_id))
+
+    async def traces(self, principal: Principal, limit: int) -> list[Trace]:
+        return await self._read(lambda c: _traces(c, principal, limit))
+
+
+def _save(connection: Connection, trace: Trace) -> bool:
+    wanted = sorted(set(trace.document_ids))
+    if wanted:
+        living = connection.execute(
+            sa.select(documents.c.id)
+            .where(documents.c.id.in_(wanted), documents.c.tenant == trace.tenant, documents.c.deleted_at.is_(None))
+            .order_by(documents.c.id)
+            .with_for_update(read=True)  # a delete under way ends first, and its documents are then missing here
+        ).all()
+        if len(living) < len(wanted):
+            return False
+    bare = tuple(msgspec.structs.replace(stage, facts={}) for stage in trace.stages)
+    body = msgspec.structs.replace(trace, question="", answer="", stages=bare, scrubbed=False)
+    connection.execute(
+        sa.insert(trace_table).values(
+            id=trace.id,
+            tenant=trace.tenant,
+            subject=trace.subject,
+            key_id=trace.key_id,
+            created_at=trace.created_at,
+            body=to_json(body),
+            question=trace.question,
+            answer=trace.answer,
+            facts=to_json([stage.facts for stage in trace.stages]),
+            scrubbed=trace.scrubbed,
+        )
+    )
+    if wanted:
+        connection.execute(sa.insert(trace_documents), [{"trace_id": trace.id, "document_id": name} for name in wanted])
+    return True
+
+
+def _own(principal: Principal) -> ColumnElement[bool]:
+    tenant = trace_table.c.tenant == principal.tenant
+    if principal.is_admin:
+        return tenant
+    if principal.subject:
+        return sa.and_(tenant, trace_table.c.subject == principal.subject)
+    mine = sa.and_(trace_table.c.key_id == principal.key_id, trace_table.c.key_id != "")
+    return sa.and_(tenant, trace_table.c.subject == "", mine)
+
+
+def _trace(connection: Connection, principal: Principal, trace_id: str) -> Trace:
+    row = connection.execute(sa.select(trace_table).where(trace_table.c.id == trace_id, _own(principal))).one_or_none()
+    if row is None:
+        raise NotFound("There is no such answer.")
+    return _shown(connection, principal, row)
+
+
+def _traces(connection: Connection, principal: Principal, limit: int) -> list[Trace]:
+    query = sa.select(trace_table).where(_own(principal)).order_by(trace_table.c.id.desc()).limit(limit)
+    return [_shown(connection, principal, row) for row in connection.execute(query).all()]
+
+
+def _shown(connection: Connection, principal: Principal, row: Row[Any]) -> Trace:
+    """As it was, but without text of documents that this reader has lost the right to since."""
+    trace = msgspec.json.decode(row.body, type=Trace)
+    facts: list[Any] = from_json(row.facts) or [{}] * len(trace.stages)
+    answer, hidden = row.answer, _lost(connection, principal, trace)
+    if hidden:
+        answer, facts = "", [{}] * len(trace.stages)
+    stages = tuple(
+        msgspec.structs.replace(stage, facts=found) for stage, found in zip(trace.stages, facts, strict=True)
+    )
+    return msgspec.structs.replace(
+        trace, question=row.question, answer=answer, stages=stages, scrubbed=bool(row.scrubbed) or hidden
+    )
+
+
+def _lost(connection: Connection, principal: Principal, trace: Trace) -> bool:
+    wanted = set(trace.document_ids)
+    if principal.is_admin or not wanted:
+        return False
+    query = (
+        sa.select(sa.func.count()).select_from(documents).where(documents.c.id.in_(sorted(wanted)), visible(principal))
+    )
+    return connection.execute(query).scalar_one() < len(wanted)

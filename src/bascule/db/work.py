@@ -1,0 +1,217 @@
+"""The worker's side of the catalogue: claiming items, committing whole documents, and what the index needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from bascule.core.catalogue import IndexChange, StoredPoint, WorkItem
+from bascule.core.documents import IndexedChunk, Job
+from bascule.core.principals import Principal
+from bascule.db import outbox
+from bascule.db.commit import commit_document, fail_item
+from bascule.db.jobviews import job, job_row
+from bascule.db.store import Store, need_system
+from bascule.db.tables import acls, chunks, collections, documents, items, vectors
+from bascule.db.tables import jobs as job_table
+from bascule.db.values import collection_of, from_json, now_text
+
+_ENDED_WELL = frozenset({"indexed", "unchanged", "superseded"})
+
+
+class SqlWork(Store):
+    async def claim(self, principal: Principal, job_id: str, limit: int) -> list[WorkItem]:
+        need_system(principal)
+        return await self._write(lambda c: _claim(c, principal, job_id, limit))
+
+    async def known_vectors(self, principal: Principal, document_id: str, fingerprint: str) -> dict[str, bytes]:
+        need_system(principal)
+        query = (
+            sa.select(vectors.c.chunk_id, vectors.c.vector)
+            .join(chunks, chunks.c.id == vectors.c.chunk_id)
+            .where(
+                vectors.c.document_id == document_id,
+                vectors.c.fingerprint == fingerprint,
+                chunks.c.tenant == principal.tenant,
+            )
+        )
+        return await self._read(lambda c: {key: vector for key, vector in c.execute(query)})
+
+    async def commit_document(
+        self,
+        principal: Principal,
+        item: WorkItem,
+        title: str,
+        media_type: str,
+        chunks: Sequence[IndexedChunk],
+        fingerprint: str,
+        report: Mapping[str, Any],
+    ) -> bool:
+        need_system(principal)
+        return await self._write(lambda c: commit_document(c, item, title, media_type, chunks, fingerprint, report))
+
+    async def fail_item(
+        self, principal: Principal, item: WorkItem, reason: str, code: str, *, retry: bool, report: Mapping[str, Any]
+    ) -> None:
+        need_system(principal)
+        await self._write(lambda c: fail_item(c, item, reason, code, retry, report))
+
+    async def finish_job(self, principal: Principal, job_id: str) -> Job:
+        need_system(principal)
+        return await self._write(lambda c: _finish(c, principal, job_id))
+
+    async def unfinished_jobs(self) -> list[tuple[str, str]]:
+        query = (
+            sa.select(job_table.c.tenant, job_table.c.id)
+            .where(job_table.c.state.in_(("queued", "running")))
+            .order_by(job_table.c.id)
+        )
+        return await self._read(lambda c: [(tenant, key) for tenant, key in c.execute(query)])
+
+    async def reset_running(self) -> int:
+        return await self._write(_reset_running)
+
+    async def index_changes(self, limit: int) -> list[IndexChange]:
+        return await self._read(lambda c: outbox.index_changes(c, limit))
+
+    async def settle_changes(self, seqs: Sequence[int]) -> None:
+        await self._write(lambda c: outbox.settle_changes(c, seqs))
+
+    async def points(self, tenant: str, document_id: str) -> list[StoredPoint]:
+        return await self._read(lambda c: _points(c, tenant, document_id))
+
+    async def live_chunk_ids(self, tenant: str) -> set[str]:
+        query = _live(sa.select(chunks.c.id)).where(chunks.c.tenant == tenant)
+        return await self._read(lambda c: set(c.execute(query).scalars()))
+
+    async def live_documents(self) -> list[tuple[str, str]]:
+        query = (
+            sa.select(documents.c.tenant, documents.c.id)
+            .where(documents.c.deleted_at.is_(None), documents.c.version > 0)
+            .order_by(documents.c.id)
+        )
+        return await self._read(lambda c: [(tenant, key) for tenant, key in c.execute(query)])
+
+    async def blobs_of(self, tenant: str, document_id: str) -> list[str]:
+        query = sa.select(items.c.blob).where(items.c.document_id == document_id, items.c.tenant == tenant).distinct()
+        return await self._read(lambda c: sorted(c.execute(query).scalars()))
+
+    async def live_blobs(self) -> set[str]:
+        return await self._read(_live_blobs)
+
+
+def _live(query: sa.Select[Any]) -> sa.Select[Any]:
+    joined = query.join(documents, documents.c.id == chunks.c.document_id)
+    return joined.where(documents.c.deleted_at.is_(None), chunks.c.version == documents.c.version)
+
+
+def _claim(connection: Connection, principal: Principal, job_id: str, limit: int) -> list[WorkItem]:
+    rows = connection.execute(
+        sa.select(items, job_table.c.collection_id)
+        .join(job_table, job_table.c.id == items.c.job_id)
+        .where(items.c.job_id == job_id, items.c.tenant == principal.tenant, items.c.state == "queued")
+        .order_by(items.c.ordinal)
+        .limit(limit)
+        .with_for_update(of=items, skip_locked=True)
+    ).all()
+    if not rows:
+        return []
+    connection.execute(
+        sa.update(items)
+        .where(items.c.id.in_([row.id for row in rows]))
+        .values(state="running", attempts=items.c.attempts + 1)
+    )
+    connection.execute(
+        sa.update(job_table).where(job_table.c.id == job_id, job_table.c.state == "queued").values(state="running")
+    )
+    target = connection.execute(
+        sa.select(collections, acls.c.canonical)
+        .join(acls, acls.c.id == collections.c.acl_id)
+        .where(collections.c.id == rows[0].collection_id)
+    ).one()
+    collection = collection_of(target)
+    return [
+        WorkItem(
+            id=row.id,
+            job_id=row.job_id,
+            document_id=row.document_id,
+            tenant=row.tenant,
+            collection=collection,
+            name=row.name,
+            media_type=row.media_type,
+            title=row.title,
+            blob=row.blob,
+            content_hash=row.content_hash,
+            attempts=row.attempts + 1,
+        )
+        for row in rows
+    ]
+
+
+def _finish(connection: Connection, principal: Principal, job_id: str) -> Job:
+    found = job(connection, principal, job_id)  # raises NotFound
+    open_items = found.counts.get("queued", 0) + found.counts.get("running", 0)
+    if open_items or found.finished_at is not None:
+        return found
+    well = sum(number for state, number in found.counts.items() if state in _ENDED_WELL)
+    state = "failed" if found.counts.get("failed") and not well else "done"
+    connection.execute(
+        sa.update(job_table)
+        .where(job_table.c.id == job_id, job_table.c.finished_at.is_(None))
+        .values(state=state, finished_at=now_text())
+    )
+    return job_row(connection, principal, job_id)
+
+
+def _reset_running(connection: Connection) -> int:
+    done = connection.execute(
+        sa.update(items).where(items.c.state == "running").values(state="queued", attempts=items.c.attempts - 1)
+    )
+    return int(done.rowcount)
+
+
+def _points(connection: Connection, tenant: str, document_id: str) -> list[StoredPoint]:
+    query = (
+        _live(
+            sa.select(
+                chunks.c.id,
+                chunks.c.heading_path,
+                chunks.c.text,
+                documents.c.collection_id,
+                documents.c.acl_id,
+                vectors.c.vector,
+            )
+        )
+        .outerjoin(vectors, vectors.c.chunk_id == chunks.c.id)
+        .where(chunks.c.document_id == document_id, chunks.c.tenant == tenant)
+        .order_by(chunks.c.ordinal)
+    )
+    return [
+        StoredPoint(
+            chunk_id=row.id,
+            collection_id=row.collection_id,
+            acl_id=row.acl_id,
+            indexed_text=_indexed_text(from_json(row.heading_path), row.text),
+            vector=row.vector,
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def _indexed_text(heading_path: Sequence[str], text: str) -> str:
+    """As `ChunkDraft.indexed_text`."""
+    return " > ".join(heading_path) + "\n" + text if heading_path else text
+
+
+def _live_blobs(connection: Connection) -> set[str]:
+    live = documents.c.deleted_at.is_(None)
+    waiting = items.c.state.in_(("queued", "running"))
+    queries = (
+        sa.select(documents.c.blob).where(live),
+        sa.select(documents.c.served_blob).where(live),
+        sa.select(items.c.blob).where(waiting),
+    )
+    return {name for query in queries for name in connection.execute(query).scalars() if name}

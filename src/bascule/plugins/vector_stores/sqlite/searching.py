@@ -1,0 +1,155 @@
+"""Answering from one snapshot: an exact int8 scan rescored in float32, and BM25 over packed postings. Both exact, both filtered first."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numkong
+import numpy as np
+
+from bascule.core.vectors import Candidate, Scope
+from bascule.plugins.vector_stores.sqlite.schema import BLOCK_BITS
+from bascule.plugins.vector_stores.sqlite.vector_files import VectorFolder, quantise, unit
+from bascule.plugins.vector_stores.sqlite.view import Slots, Statistics, View
+
+K1: Final = 1.2
+B: Final = 0.75
+OFFSET_MASK: Final = (1 << BLOCK_BITS) - 1
+VARIABLES: Final = 500
+
+SCAN_ROWS: Final = 16384  # rows in one call of the kernel: it keeps the interpreter lock for about half a millisecond
+GATHER_SHARE: Final = 0.12  # below this share of the rows, copying the visible ones together beats scanning everything
+ERRORS: Final = 6.0  # how many standard deviations of the quantisation error are allowed for
+RESCORED_MAX: Final = 4096
+
+Doubles = np.ndarray[Any, np.dtype[np.float64]]
+Floats = np.ndarray[Any, np.dtype[np.float32]]
+
+
+def dense(
+    connection: sqlite3.Connection, view: View, folder: VectorFolder, vector: bytes, scope: Scope, limit: int
+) -> list[Candidate]:
+    """The nearest by cosine.
+
+    Every visible vector is scored in int8. All that lie within six standard deviations of the quantisation error of the
+    `limit`-th are scored again in float32, so the answer is that of a float32 scan, unless more than 4,096 lie that close.
+    """
+    query = unit(vector)
+    slots = view.slots(scope, query.size)
+    if not slots.size or limit <= 0:
+        return []
+    files = folder.of(query.size)
+    need = int(slots[-1]) + 1
+    code, scale = quantise(query)
+    scales = view.columns.scale[slots]
+    rough = _scan(files.codes.rows(need), code, slots) * (scales * np.float32(scale))
+    margin = 2 * ERRORS * math.sqrt((float(scales.max()) ** 2 + scale**2) / 12)
+    near = slots[_close(rough, limit, margin)]
+    exact = np.einsum("ij,j->i", files.floats.rows(need).take(near, axis=0), query).astype(np.float64)
+    return _best(connection, near, exact, limit)
+
+
+def _scan(rows: np.ndarray[Any, np.dtype[np.int8]], code: np.ndarray[Any, np.dtype[np.int8]], slots: Slots) -> Floats:
+    """Integer dot products of the query with the rows in `slots`."""
+    packed = numkong.dots_pack(code.reshape(1, -1))
+    first, end = int(slots[0]), int(slots[-1]) + 1
+    if slots.size < GATHER_SHARE * (end - first):
+        parts = [
+            _dots(rows.take(slots[start : start + SCAN_ROWS], axis=0), packed)
+            for start in range(0, slots.size, SCAN_ROWS)
+        ]
+        return np.concatenate(parts)
+    parts = [_dots(rows[start : min(start + SCAN_ROWS, end)], packed) for start in range(first, end, SCAN_ROWS)]
+    return np.concatenate(parts).take(slots - first)
+
+
+def _dots(rows: np.ndarray[Any, np.dtype[np.int8]], packed: numkong.PackedMatrix) -> Floats:
+    return np.asarray(numkong.dots_packed(rows, packed)).reshape(-1).astype(np.float32)
+
+
+def _close(rough: Floats, limit: int, margin: float) -> Slots:
+    """Positions of the `limit` best and of all within `margin` of the last of them, at most RESCORED_MAX."""
+    if rough.size <= limit:
+        return np.arange(rough.size)
+    last = np.partition(rough, rough.size - limit)[rough.size - limit]
+    near = np.flatnonzero(rough >= last - margin)
+    most = max(RESCORED_MAX, 2 * limit)
+    if near.size > most:
+        near = near[np.argpartition(rough[near], near.size - most)[near.size - most :]]
+    return near
+
+
+def lexical(
+    connection: sqlite3.Connection, view: View, terms: Sequence[str], scope: Scope, limit: int
+) -> list[Candidate]:
+    """BM25 over every posting of every term, nothing pruned; a term asked twice counts twice."""
+    statistics = view.statistics(scope.tenant)
+    if statistics is None or limit <= 0 or not scope.allowed or not scope.collection_ids:
+        return []
+    times = Counter(term.encode("utf-8", "surrogatepass") for term in terms)
+    visible = view.mask(scope)
+    scores = np.zeros(view.size, np.float64)
+    lengths = view.columns.length
+    per_term = K1 * B / statistics.average_length
+    postings = _postings(connection, statistics, list(times))
+    for word, count in times.items():
+        if word not in postings:
+            continue
+        slots, tf = postings[word]
+        df = slots.size
+        weight = count * math.log(1 + (statistics.chunks - df + 0.5) / (df + 0.5))
+        seen = visible[slots]
+        slots, tf = slots[seen], tf[seen]
+        scores[slots] += weight * tf * (K1 + 1) / (tf + (K1 * (1 - B) + per_term * lengths[slots]))
+    found = np.flatnonzero(scores)
+    return _best(connection, found, scores[found], limit)
+
+
+def _postings(
+    connection: sqlite3.Connection, statistics: Statistics, words: Sequence[bytes]
+) -> dict[bytes, tuple[Slots, Doubles]]:
+    """word -> (slots, term frequencies) over all the tenant's chunks."""
+    parts: dict[bytes, tuple[list[int], list[bytes]]] = defaultdict(lambda: ([], []))
+    for start in range(0, len(words), VARIABLES):
+        some = words[start : start + VARIABLES]
+        marks = ",".join("?" * len(some))
+        for block in statistics.blocks:
+            rows = connection.execute(
+                f"SELECT term, data FROM posting WHERE tenant = ? AND block = ? AND term IN ({marks})",
+                (statistics.tenant_id, block, *some),
+            ).fetchall()
+            for word, data in rows:
+                blocks, blobs = parts[word]
+                blocks.append(block)
+                blobs.append(data)
+    return {word: _unpack(*part) for word, part in parts.items()}
+
+
+def _unpack(blocks: Sequence[int], blobs: Sequence[bytes]) -> tuple[Slots, Doubles]:
+    packed = np.frombuffer(b"".join(blobs), "<u4")
+    first = np.repeat(np.array(blocks, np.int64) << BLOCK_BITS, [len(blob) // 4 for blob in blobs])
+    return first + (packed & OFFSET_MASK), (packed >> BLOCK_BITS).astype(np.float64)
+
+
+def _best(connection: sqlite3.Connection, slots: Slots, scores: Doubles, limit: int) -> list[Candidate]:
+    """The `limit` best with their chunk ids; all that tie with the last are looked up, so that the id decides."""
+    if slots.size > limit:
+        last = np.partition(scores, scores.size - limit)[scores.size - limit]
+        keep = scores >= last
+        slots, scores = slots[keep], scores[keep]
+    names = chunk_names(connection, slots.tolist())
+    found = [Candidate(names[slot], score) for slot, score in zip(slots.tolist(), scores.tolist(), strict=True)]
+    return sorted(found, key=lambda c: (-c.score, c.chunk_id))[:limit]
+
+
+def chunk_names(connection: sqlite3.Connection, slots: Sequence[int]) -> dict[int, str]:
+    names: dict[int, str] = {}
+    for start in range(0, len(slots), VARIABLES):
+        part = slots[start : start + VARIABLES]
+        marks = ",".join("?" * len(part))
+        names.update(connection.execute(f"SELECT slot, chunk_id FROM slot WHERE slot IN ({marks})", part).fetchall())
+    return names

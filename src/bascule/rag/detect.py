@@ -1,0 +1,207 @@
+"""What kind of document this is, from its content; its name only breaks ties between kinds of text."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from typing import Final
+
+import msgspec
+
+from bascule.core.errors import IngestError
+from bascule.rag.decode import Decoded, decode
+
+MEDIA_TYPES: Final = {
+    "txt": "text/plain",
+    "md": "text/markdown",
+    "html": "text/html",
+    "csv": "text/csv",
+    "pdf": "application/pdf",
+    "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+}
+_BY_EXTENSION: Final = {
+    "txt": "txt", "text": "txt", "log": "txt", "md": "md", "markdown": "md", "mdown": "md", "html": "html", "htm": "html",
+    "xhtml": "html", "csv": "csv", "tsv": "csv", "pdf": "pdf", "docx": "docx",
+}  # fmt: skip
+_UNSUPPORTED: Final = (
+    (
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+        "an encrypted or old (.doc, .xls) Office file; remove its password or save it as .docx",
+    ),
+    (b"{\\rtf", "a Rich Text file; save it as .docx"),
+    (b"%!PS", "a PostScript file; save it as .pdf"),
+    (b"\x89PNG", "an image; its text would have to be recognised first"),
+    (b"\xff\xd8\xff", "an image; its text would have to be recognised first"),
+    (b"GIF8", "an image; its text would have to be recognised first"),
+    (b"II*\0", "an image; its text would have to be recognised first"),
+    (b"MM\0*", "an image; its text would have to be recognised first"),
+    (b"\x1f\x8b", "a gzip archive; unpack it and send the files"),
+    (b"BZh", "a bzip2 archive; unpack it and send the files"),
+    (b"\xfd7zXZ", "an xz archive; unpack it and send the files"),
+    (b"7z\xbc\xaf", "a 7-Zip archive; unpack it and send the files"),
+    (b"Rar!", "a RAR archive; unpack it and send the files"),
+    (b"\x7fELF", "a program"),
+    (b"MZ\x90", "a program"),
+    (b"SQLite format 3\0", "a database; export it as .csv"),
+)
+_PICKLE: Final = re.compile(rb"\x80[\x02-\x05](?:\x95|[}\]()cKX\x8c]).*\.\s*\Z", re.DOTALL)
+_HTML_START: Final = re.compile(  # comments are matched atomically: backtracking into them would be exponential
+
+    r"\s*(?:<\?xml[^>]{0,200}>\s*)?(?:(?><!--.{0,2000}?-->)\s*)*+<(?:!doctype\s+html|html|head|body)\b", re.I | re.S
+)
+_HTML_TAG: Final = re.compile(
+    r"</?(?:p|div|span|a|ul|ol|li|table|tr|td|h[1-6]|br|img|script|style|section|article)\b[^<>]*>", re.I
+)
+_MD_MARKS: Final = (
+    re.compile(r"^#{1,6} \S", re.M),
+    re.compile(r"^(?:```|~~~)", re.M),
+    re.compile(r"^\s{0,3}[-*+] \S", re.M),
+    re.compile(r"\[[^\]\n]+\]\([^)\s]+\)"),
+    re.compile(r"^\|?\s*:?-{3,}:?\s*\|", re.M),
+    re.compile(r"\*\*[^*\n]+\*\*"),
+)
+_DELIMITERS: Final = ",;\t|"
+_SAMPLE_CHARS: Final = 20_000
+
+
+class Detected(msgspec.Struct, frozen=True, kw_only=True):
+    """`data` is what the parser gets: for kinds of text always UTF-8, whatever the file was written in.
+
+    `claimed` is the kind its name stands for ("" when the name says nothing), `notes` what the report should tell.
+    """
+
+    kind: str
+    data: bytes
+    claimed: str = ""
+    encoding: str = ""
+    notes: dict[str, str | int] = {}
+
+    @property
+    def mislabelled(self) -> bool:
+        return bool(self.claimed) and self.claimed != self.kind
+
+
+def extension(name: str) -> str:
+    return name.rsplit(".", 1)[-1].lower() if "." in name else ""
+
+
+def detect(data: bytes, name: str, media_type: str = "") -> Detected:
+    """Decide the parser. Raises IngestError: "not a supported kind: ..." or that the file is empty."""
+    if not data.strip(b"\0 \t\r\n"):
+        raise IngestError("The file is empty. Check the export that made it and send it again.", reason="empty")
+    claimed = _BY_EXTENSION.get(extension(name)) or _by_media_type(media_type)
+    binary = _binary_kind(data, claimed)
+    if binary:
+        return Detected(kind=binary, data=data, claimed=claimed)
+    decoded = decode(data)
+    if decoded is None:
+        raise _unsupported(f"binary data{_named(claimed)}")
+    kind = _text_kind(decoded.text, claimed, extension(name))
+    return Detected(
+        kind=kind, data=_utf8(decoded.text), claimed=claimed, encoding=decoded.encoding, notes=_repairs(decoded)
+    )
+
+
+def _repairs(decoded: Decoded) -> dict[str, str | int]:
+    notes: dict[str, str | int] = {}
+    if decoded.encoding != "utf-8" or decoded.guessed:
+        notes["encoding"] = decoded.encoding + (" (guessed)" if decoded.guessed else "")
+    if decoded.replaced:
+        notes["unreadable_bytes"] = decoded.replaced
+    return notes
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", errors="replace")
+
+
+def _unsupported(what: str) -> IngestError:
+    known = ", ".join(sorted(MEDIA_TYPES))
+    return IngestError(f"This is not a supported kind: {what}. Supported are {known}.", reason="unsupported")
+
+
+def _named(claimed: str) -> str:
+    return f" under the name of a {claimed} file" if claimed else ""
+
+
+def _by_media_type(media_type: str) -> str:
+    wanted = media_type.split(";")[0].strip().lower()
+    return next((kind for kind, known in MEDIA_TYPES.items() if known == wanted), "")
+
+
+def _binary_kind(data: bytes, claimed: str) -> str:
+    for magic, what in _UNSUPPORTED:
+        if data.startswith(magic):
+            raise _unsupported(what)
+    if data.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")):
+        return _zip_kind(data, claimed)
+    if data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n\0").startswith(b"%PDF-"):
+        return "pdf"
+    if b"%PDF-" in data[:1024] and not data[:1024].lstrip().startswith(b"<"):
+        return "pdf"
+    if _PICKLE.match(data):
+        raise _unsupported("a Python pickle, which is never opened")
+    return ""
+
+
+def _zip_kind(data: bytes, claimed: str) -> str:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            names = set(archive.namelist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, OSError):
+        if claimed == "docx":
+            raise IngestError(
+                "The Word file is damaged: its archive cannot be read. Open it in a word processor and save it again.",
+                reason="damaged",
+            ) from None
+        raise _unsupported("a damaged zip archive") from None
+    if "word/document.xml" in names:
+        return "docx"
+    for prefix, what in (
+        ("xl/", "an Excel workbook; save its sheets as .csv"),
+        ("ppt/", "a PowerPoint file; save it as .pdf"),
+        ("META-INF/container.xml", "an e-book; convert it to .html"),
+        ("content.xml", "an OpenDocument file; save it as .docx or .pdf"),
+    ):
+        if any(name.startswith(prefix) for name in names):
+            raise _unsupported(what)
+    raise _unsupported("a zip archive; unpack it and send the files")
+
+
+def _text_kind(text: str, claimed: str, suffix: str) -> str:
+    sample = text[:_SAMPLE_CHARS]
+    if _HTML_START.match(sample):
+        return "html"
+    if claimed == "html" and _HTML_TAG.search(sample):
+        return "html"
+    if claimed == "md":
+        return "md"
+    if claimed == "csv":
+        return "csv" if _delimiter(sample, rows=1, columns=2) else "txt"
+    if claimed == "txt":
+        return "txt"
+    return _unnamed_kind(sample) if suffix in ("", "bin", "dat", "tmp") or claimed else "txt"
+
+
+def _unnamed_kind(sample: str) -> str:
+    if len(_HTML_TAG.findall(sample)) >= 3 and sample.lstrip().startswith("<"):
+        return "html"
+    if _delimiter(sample, rows=3, columns=3):
+        return "csv"
+    if sum(1 for mark in _MD_MARKS if mark.search(sample)) >= 2:
+        return "md"
+    return "txt"
+
+
+def _delimiter(sample: str, *, rows: int, columns: int) -> str:
+    """The delimiter that cuts every line (quoted parts left out) into the same number of cells, or ""."""
+    lines = [re.sub(r'"[^"]*"', "", line) for line in sample.splitlines()[:50] if line.strip()]
+    if len(sample) == _SAMPLE_CHARS and len(lines) > 1:
+        lines.pop()  # cut off in the middle
+    for delimiter in _DELIMITERS:
+        counts = [line.count(delimiter) for line in lines]
+        usual = max(set(counts), key=counts.count, default=0)
+        if len(lines) >= rows and usual + 1 >= columns and counts.count(usual) >= 0.9 * len(counts):
+            return delimiter
+    return ""

@@ -1,0 +1,46 @@
+"""Everything that can be chosen about how a question is answered, with the measured defaults."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+
+class RagOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The defaults are those of docs/decisions/fusion.md and refusal.md.
+
+    chat_model           the name of the model that answers; "" for extractive answers
+    candidates           asked of each search method in the first round; doubled in each refill
+    refills              rounds after the first when fewer than the wanted number of hits are left after the check
+    passages             most passages an answer is made from
+    prompt_tokens        most tokens of passages in a prompt
+    dense_weight         share of the dense score in the fused score
+    fusion               `scores`: weighted min-max normalised scores; `ranks`: reciprocal rank fusion
+    rerank_weight        share of the feature score in the final score; 0 switches the reranker off
+    rerank_depth         how many of the fused hits are reranked
+    sentence_vectors     most sentences embedded to choose an extractive answer's; 0 compares words only
+    extract_sentences    most sentences of an extractive answer
+    prompt_key           secret bytes the delimiter of quoted passages is derived with (at most 64 bytes are used)
+    prompt_version       which file of rag/prompts is used
+    answer_tokens        most tokens the chat model may write
+    """
+
+    chat_model: str = ""
+    candidates: int = 60
+    refills: int = 3
+    passages: int = 8
+    prompt_tokens: int = 3000
+    dense_weight: float = 0.5
+    fusion: Literal["scores", "ranks"] = "scores"
+    rerank_weight: float = 0.3
+    rerank_depth: int = 30
+    sentence_vectors: int = 24
+    extract_sentences: int = 3
+    prompt_key: bytes = b""
+    prompt_version: str = "answer.v1"
+    answer_tokens: int = 700
+    timeout_s: float = 15.0
+    embed_timeout_s: float = 5.0
+    max_question_chars: int = 4000
+    max_limit: int = 100

@@ -1,0 +1,195 @@
+"""From a principal and a question to passages: propose, check, fuse, refill.
+
+The store proposes chunk ids within what this principal may see; the catalogue, asked again at this moment, disposes and alone
+supplies the text (law 1). What it refuses leaves no mark: no count, no score, no gap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from bascule.core.calls import Call
+from bascule.core.catalogue import Passages
+from bascule.core.documents import Collection, Hit, VisibleChunk
+from bascule.core.embedding import Embedder
+from bascule.core.errors import UpstreamError
+from bascule.core.lexical import terms
+from bascule.core.principals import Principal
+from bascule.core.vectors import Candidate, Scope, VectorStore
+from bascule.rag import fuse
+from bascule.rag.options import RagOptions
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+LEXICAL_ONLY = "lexical_only"  # no collection asked could be searched by meaning
+PARTLY_LEXICAL = "partly_lexical"  # some could
+EMBEDDING_FAILED = "embedding_failed"
+
+
+class Proposals(msgspec.Struct, frozen=True):
+    dense: Sequence[Candidate]
+    lexical: Sequence[Candidate]
+
+    def ids(self) -> list[str]:
+        return list(dict.fromkeys(c.chunk_id for c in (*self.dense, *self.lexical)))
+
+    def full(self, limit: int) -> bool:
+        """Could another round find more?"""
+        return len(self.dense) >= limit or len(self.lexical) >= limit
+
+
+class Retrieved(msgspec.Struct, frozen=True, kw_only=True):
+    """`hits`: every visible one, fused, best first. `took_s`: seconds by step (retrieve, check, fuse)."""
+
+    hits: tuple[Hit, ...]
+    collections: tuple[Collection, ...]
+    terms: tuple[str, ...] = ()
+    vector: bytes | None = None
+    degraded: tuple[str, ...] = ()
+    took_s: Mapping[str, float] = {}
+
+    @property
+    def nothing_to_read(self) -> bool:
+        """The principal may read nothing here: the same whether it is empty or all of it is forbidden."""
+        return not self.collections
+
+
+class Retriever:
+    def __init__(self, passages: Passages, store: VectorStore, embedder: Embedder | None, options: RagOptions) -> None:
+        self._passages = passages
+        self._store = store
+        self._embedder = embedder
+        self._options = options
+
+    async def retrieve(
+        self,
+        principal: Principal,
+        query: str,
+        *,
+        collections: Sequence[str] | None,
+        where: Mapping[str, Any],
+        wanted: int,
+        call_for: Callable[[float], Call],
+    ) -> Retrieved:
+        """At least `wanted` hits where there are so many. `call_for(timeout_s)` makes the embedding's own call.
+
+        Raises NotFound for a collection that is missing or closed to this principal, StorageError.
+        """
+        readable = await self._passages.readable_collections(principal, collections)
+        allowed = await self._passages.readable_acl_ids(principal) if readable else frozenset()
+        if not readable or not allowed:
+            return Retrieved(hits=(), collections=())
+        clock = _Clock()
+        vector, degraded = await clock.time("embed", self._vector(query, readable, call_for))
+        search = _Search(principal, terms(query), vector, tuple(readable), allowed, where)
+        hits = await self._rounds(search, wanted, clock)
+        return Retrieved(
+            hits=hits,
+            collections=tuple(readable),
+            terms=search.terms,
+            vector=vector,
+            degraded=degraded,
+            took_s=clock.took_s,
+        )
+
+    async def _rounds(self, search: _Search, wanted: int, clock: _Clock) -> tuple[Hit, ...]:
+        limit = max(self._options.candidates, wanted)
+        for round_ in range(1 + self._options.refills):
+            proposals = await clock.time("retrieve", self._propose(search, limit))
+            visible = await clock.time("check", self._check(search, proposals))
+            if len(visible) >= wanted or not proposals.full(limit) or round_ == self._options.refills:
+                break
+            limit *= 2
+        return clock.count("fuse", lambda: self._fused(proposals, visible))
+
+    async def _check(self, search: _Search, proposals: Proposals) -> dict[str, VisibleChunk]:
+        ids = proposals.ids()
+        if not ids:
+            return {}
+        return await self._passages.check(
+            search.principal, ids, frozenset(c.id for c in search.collections), search.where
+        )
+
+    async def _propose(self, search: _Search, limit: int) -> Proposals:
+        dense, lexical = await asyncio.gather(self._dense(search, limit), self._lexical(search, limit))
+        return Proposals(dense, lexical)
+
+    async def _dense(self, search: _Search, limit: int) -> list[Candidate]:
+        within = frozenset(c.id for c in search.collections if self._fits(c))
+        if search.vector is None or not within:
+            return []
+        return await self._store.dense(search.vector, search.scope(within), limit)
+
+    async def _lexical(self, search: _Search, limit: int) -> list[Candidate]:
+        if not search.terms:
+            return []
+        return await self._store.lexical(search.terms, search.scope(frozenset(c.id for c in search.collections)), limit)
+
+    def _fused(self, proposals: Proposals, visible: Mapping[str, VisibleChunk]) -> tuple[Hit, ...]:
+        fused = fuse.fuse(
+            fuse.clean(proposals.dense, visible),
+            fuse.clean(proposals.lexical, visible),
+            dense_weight=self._options.dense_weight,
+            method=self._options.fusion,
+        )
+        return tuple(Hit(chunk=visible[f.chunk_id], score=f.score, parts=f.parts) for f in fused)
+
+    def _fits(self, collection: Collection) -> bool:
+        """Only vectors of the same fingerprint may be compared."""
+        return self._embedder is not None and collection.fingerprint == self._embedder.fingerprint != ""
+
+    async def _vector(
+        self, query: str, collections: Sequence[Collection], call_for: Callable[[float], Call]
+    ) -> tuple[bytes | None, tuple[str, ...]]:
+        fitting = sum(self._fits(c) for c in collections)
+        if self._embedder is None or not fitting:
+            return None, (LEXICAL_ONLY,)
+        partly = () if fitting == len(collections) else (PARTLY_LEXICAL,)
+        try:
+            vectors = await self._embedder.embed((query,), "query", call_for(self._options.embed_timeout_s))
+        except UpstreamError as error:
+            logger.warning("the question was searched by words alone: embedding failed (%s)", error.code)
+            return None, (LEXICAL_ONLY, EMBEDDING_FAILED)
+        return vectors[0], partly
+
+
+class _Search(msgspec.Struct, frozen=True):
+    principal: Principal
+    terms: tuple[str, ...]
+    vector: bytes | None
+    collections: tuple[Collection, ...]
+    allowed: frozenset[int]
+    where: Mapping[str, Any]
+
+    def scope(self, collection_ids: frozenset[str]) -> Scope:
+        return Scope(tenant=self.principal.tenant, collection_ids=collection_ids, allowed=self.allowed)
+
+
+class _Clock:
+    """Seconds by step, summed over rounds: how many rounds there were is nobody's business, since it tells of hidden proposals."""
+
+    def __init__(self) -> None:
+        self.took_s: dict[str, float] = {}
+
+    async def time(self, step: str, work: Awaitable[T]) -> T:
+        started_s = time.monotonic()
+        try:
+            return await work
+        finally:
+            self._add(step, started_s)
+
+    def count(self, step: str, work: Callable[[], T]) -> T:
+        started_s = time.monotonic()
+        try:
+            return work()
+        finally:
+            self._add(step, started_s)
+
+    def _add(self, step: str, started_s: float) -> None:
+        self.took_s[step] = self.took_s.get(step, 0.0) + time.monotonic() - started_s

@@ -1,0 +1,184 @@
+"""The ASGI application: hot routes first and bare, then the table of routes, then the console. The only edge that catches everything."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final
+
+from starlette.routing import compile_path
+from starlette.types import Receive, Scope, Send
+
+from bascule.core.errors import NotFound, RequestError, ServerStopping
+from bascule.core.principals import SCOPE_METRICS, Principal
+from bascule.server import model_calls, probes
+from bascule.server.console.pages import Console
+from bascule.server.credentials import authenticate, require
+from bascule.server.exchange import ClientGone, Exchange, Reply, event
+from bascule.server.failures import report, to_event, to_reply
+from bascule.server.metrics import HttpMetrics
+from bascule.server.model_calls import call_headers
+from bascule.server.openapi import document
+from bascule.server.route import Endpoint
+from bascule.server.table import ROUTES
+
+if TYPE_CHECKING:
+    from bascule.bootstrap import App
+
+HotHandler = Callable[["App", Exchange, Principal], Awaitable[Reply | None]]
+OpenHandler = Callable[[Exchange], Awaitable[Reply]]
+
+_HOT: Final[dict[str, tuple[str, HotHandler]]] = {
+    "/v1/chat/completions": ("POST", model_calls.chat),
+    "/v1/embeddings": ("POST", model_calls.embeddings),
+    "/v1/models": ("GET", model_calls.models),
+}
+_GONE_STATUS: Final = 499  # nginx's number for a client that left; only in the metrics
+
+
+class MethodNotAllowed(RequestError):
+    code = "method_not_allowed"
+    http_status = 405
+
+    def __init__(self, allowed: str) -> None:
+        super().__init__(f"This path takes {allowed}.")
+        self.allowed = allowed
+
+
+def create_app(app: App) -> Application:
+    """The ASGI application over an open App. It opens and closes nothing itself."""
+    return Application(app)
+
+
+class Application:
+    """`drain()` makes it not ready and its connections short-lived; requests are still answered. `running` counts them."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._console = Console(app)
+        self._ready = probes.Readiness(app)
+        self._openapi = document()
+        self._routes = [(compile_path(route.path)[0], route, Endpoint(app, route)) for route in ROUTES]
+        self._open: dict[str, OpenHandler] = {
+            "/livez": self._livez,
+            "/readyz": self._readyz,
+            "/metrics": self._metrics,
+            "/openapi.json": self._describe,
+        }
+        self.metrics = HttpMetrics()
+        for note in app.degraded:
+            self.metrics.degraded.labels(note.partition(":")[0]).set(1)
+        self.draining = False
+        self.running = 0
+
+    def drain(self) -> None:
+        self.draining = True
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return await _lifespan(receive, send)
+        if scope["type"] != "http":
+            return await send({"type": "websocket.close", "code": 1000})
+        exchange = Exchange(scope, receive, send, last=self.draining)
+        began_s = time.perf_counter()
+        self.running += 1
+        label = "other"
+        try:
+            label = await self._serve(exchange)
+        finally:
+            self.running -= 1
+            self.metrics.observe(label, exchange.status or _GONE_STATUS, time.perf_counter() - began_s)
+
+    async def _serve(self, exchange: Exchange) -> str:
+        """Route, answer, and turn whatever goes wrong into an answer. Returns the route's label."""
+        label, serve = self._find(exchange)
+        try:
+            await serve
+        except ClientGone:
+            exchange.status = _GONE_STATUS
+        except asyncio.CancelledError:
+            # The server's own stop: uvicorn cancels what did not finish while draining.
+            await self._fail(exchange, ServerStopping("The server is being stopped. Try again."))
+        except Exception as error:  # noqa: BLE001 the edge: a caller never sees a traceback
+            await self._fail(exchange, error)
+        return label
+
+    async def _fail(self, exchange: Exchange, error: Exception) -> None:
+        report(error, exchange.request_id)
+        if not exchange.started:
+            headers = call_headers(exchange.call) if exchange.call is not None else ()
+            if isinstance(error, MethodNotAllowed):
+                headers = ((b"allow", error.allowed.encode()), *headers)
+            await exchange.reply(to_reply(error, headers))
+        elif not exchange.complete:
+            await exchange.push(event(to_event(error), "error"))
+            await exchange.end_events()
+
+    def _find(self, exchange: Exchange) -> tuple[str, Awaitable[None]]:
+        path, method = exchange.scope["path"], exchange.scope["method"]
+        hot = _HOT.get(path)
+        if hot is not None:
+            return path, self._hot(exchange, *hot)
+        wanted = "GET" if method == "HEAD" else method
+        if path in self._open:
+            return path, self._opened(exchange, path, wanted)
+        allowed = []
+        for pattern, route, endpoint in self._routes:
+            found = pattern.match(path)
+            if found is None:
+                continue
+            if route.method == wanted:
+                return route.path, endpoint(exchange, found.groupdict().get("id", ""))
+            allowed.append(route.method)
+        if allowed:
+            return "other", _refuse(MethodNotAllowed(", ".join(allowed)))
+        if path.startswith("/v1/"):
+            return "other", self._other_v1(exchange, path, wanted)
+        return "console", self._console.serve(exchange, path, wanted)
+
+    async def _hot(self, exchange: Exchange, method: str, handler: HotHandler) -> None:
+        if exchange.scope["method"] != method:
+            raise MethodNotAllowed(method)
+        reply = await handler(self._app, exchange, authenticate(self._app, exchange))
+        if reply is not None:
+            await exchange.reply(reply)
+
+    async def _other_v1(self, exchange: Exchange, path: str, method: str) -> None:
+        """One model (`/v1/models/NAME`, where NAME may hold slashes), or nothing."""
+        if method == "GET" and path.startswith("/v1/models/"):
+            principal = authenticate(self._app, exchange)
+            await exchange.reply(await model_calls.one_model(self._app, principal, path[len("/v1/models/") :]))
+            return
+        raise NotFound("There is no such route.")
+
+    async def _opened(self, exchange: Exchange, path: str, method: str) -> None:
+        if method != "GET":
+            raise MethodNotAllowed("GET")
+        await exchange.reply(await self._open[path](exchange))
+
+    async def _livez(self, exchange: Exchange) -> Reply:
+        return probes.alive()
+
+    async def _readyz(self, exchange: Exchange) -> Reply:
+        return await self._ready.reply(draining=self.draining)
+
+    async def _metrics(self, exchange: Exchange) -> Reply:
+        require(authenticate(self._app, exchange), SCOPE_METRICS)
+        self.metrics.running.set(self.running)
+        return Reply(200, self.metrics.text(), b"text/plain; version=0.0.4; charset=utf-8")
+
+    async def _describe(self, exchange: Exchange) -> Reply:
+        return Reply(200, self._openapi)
+
+
+async def _refuse(error: RequestError) -> None:
+    raise error
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

@@ -1,0 +1,96 @@
+"""Documents over HTTP: take in, list, read, delete, and change who may read them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bascule.core.errors import NotFound
+from bascule.core.rights import Rights
+from bascule.server.bodies import DocumentsQuery, LimitQuery, RightsBody
+from bascule.server.route import Inquiry
+from bascule.server.uploads import Upload, from_form, from_json, read_form
+from bascule.server.views import ChunkList, ChunkView, DocumentList, DocumentView, JobList, JobView
+
+if TYPE_CHECKING:
+    from bascule.bootstrap import App
+    from bascule.rag.ingest import Ingest
+
+
+def ingest_of(app: App) -> Ingest:
+    """Raises NotFound when this server is a gateway only."""
+    if app.ingest is None:
+        raise NotFound("This server is a gateway only: [rag] enabled is false.")
+    return app.ingest
+
+
+async def add_documents(inquiry: Inquiry) -> JobView:
+    """POST /v1/documents."""
+    ingest_of(inquiry.app)
+    if inquiry.body is not None:
+        return await _take(inquiry, from_json(inquiry.body, inquiry.principal.subject))
+    form = await read_form(inquiry.exchange, inquiry.app.settings.server.max_upload_bytes)
+    try:
+        return await _take(inquiry, from_form(form, inquiry.principal.subject))
+    finally:
+        await form.close()
+
+
+async def _take(inquiry: Inquiry, upload: Upload) -> JobView:
+    job, skipped = await ingest_of(inquiry.app).take(
+        inquiry.principal, upload.collection, upload.items, upload.rights
+    )
+    return JobView.of(job, skipped)
+
+
+async def list_documents(inquiry: Inquiry) -> DocumentList:
+    """GET /v1/documents."""
+    wanted: DocumentsQuery = inquiry.query
+    found = await inquiry.app.catalogue.documents(
+        inquiry.principal, wanted.collection, wanted.limit + 1, wanted.after
+    )
+    page = found[: wanted.limit]
+    more = page[-1].id if len(found) > wanted.limit else None
+    return DocumentList([DocumentView.of(document, inquiry.principal) for document in page], more)
+
+
+async def show_document(inquiry: Inquiry) -> DocumentView:
+    """GET /v1/documents/{id}."""
+    return DocumentView.of(await inquiry.app.catalogue.document(inquiry.principal, inquiry.id), inquiry.principal)
+
+
+async def delete_document(inquiry: Inquiry) -> None:
+    """DELETE /v1/documents/{id}."""
+    await ingest_of(inquiry.app).delete(inquiry.principal, inquiry.id)
+
+
+async def document_chunks(inquiry: Inquiry) -> ChunkList:
+    """GET /v1/documents/{id}/chunks."""
+    found = await inquiry.app.catalogue.document_chunks(inquiry.principal, inquiry.id)
+    return ChunkList([ChunkView.of(chunk) for chunk in found])
+
+
+async def set_rights(inquiry: Inquiry) -> DocumentView:
+    """PUT /v1/documents/{id}/rights."""
+    body: RightsBody = inquiry.body
+    app, principal = inquiry.app, inquiry.principal
+    before = await app.catalogue.document(principal, inquiry.id)
+    rights = Rights.of(body.allow, body.deny, before.rights.owner)
+    facts = {"allow": sorted(rights.allow), "deny": sorted(rights.deny)}
+    await app.catalogue.audit(principal, "document.rights", inquiry.id, facts)
+    after = await app.catalogue.set_rights(principal, inquiry.id, rights)
+    if app.ingest is not None:
+        await app.ingest.settle()
+    return DocumentView.of(after, principal)
+
+
+async def list_jobs(inquiry: Inquiry) -> JobList:
+    """GET /v1/jobs."""
+    wanted: LimitQuery = inquiry.query
+    return JobList([JobView.of(job) for job in await inquiry.app.catalogue.jobs(inquiry.principal, wanted.limit)])
+
+
+async def show_job(inquiry: Inquiry) -> JobView:
+    """GET /v1/jobs/{id}."""
+    return JobView.of(await inquiry.app.catalogue.job(inquiry.principal, inquiry.id))
+
+

@@ -1,0 +1,205 @@
+"""The hot routes: chat completions, embeddings and the list of models, in OpenAI's format, with nothing between ASGI and the gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import sys
+from array import array
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+import msgspec
+
+from bascule.core.calls import CacheDirectives, Call
+from bascule.core.chat import OPENAI_CHAT, ChatRequest, ChatStream
+from bascule.core.deadlines import Deadline
+from bascule.core.embedding import EmbeddingRequest, EmbeddingResponse
+from bascule.core.errors import InvalidRequest, NotFound, StorageError, UpstreamUnavailable
+from bascule.core.principals import SCOPE_ASK, SCOPE_CHAT, Principal
+from bascule.server.bodies import decode
+from bascule.server.credentials import require
+from bascule.server.exchange import ClientGone, Exchange, Header, Reply, Watch, decode_object, event
+from bascule.server.failures import header_value
+from bascule.server.rag_chat import answer_chat
+
+if TYPE_CHECKING:
+    from bascule.bootstrap import App
+
+RAG_PREFIX: Final = "rag/"
+_STALL_S: Final = 30.0  # a client that reads nothing for this long past the deadline is gone
+
+
+class EmbeddingsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """OpenAI's embeddings request."""
+
+    model: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+    input: str | list[str] | list[int] | list[list[int]]
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: Annotated[int, msgspec.Meta(ge=1, le=65_536)] | None = None
+    user: str | None = None
+
+
+class ModelCard(msgspec.Struct, frozen=True):
+    id: str
+    object: str = "model"
+    created: int = 0
+    owned_by: str = "bascule"
+
+
+class ModelList(msgspec.Struct, frozen=True):
+    data: list[ModelCard]
+    object: str = "list"
+
+
+async def chat(app: App, exchange: Exchange, principal: Principal) -> Reply | None:
+    """POST /v1/chat/completions for a model of the gateway. None: the reply was streamed."""
+    body = await exchange.body(app.settings.server.max_body_bytes)
+    view = decode_object(body)
+    model = _model(view)
+    if model.startswith(RAG_PREFIX):
+        return await answer_chat(app, exchange, principal, view, model[len(RAG_PREFIX) :])
+    require(principal, SCOPE_CHAT)
+    stream = _stream(view)
+    call = open_call(app, exchange, principal, model)
+    request = ChatRequest(wire=OPENAI_CHAT, body=body, view=view, model=model, stream=stream)
+    with Watch(exchange):
+        if stream:
+            return await _pass_on(exchange, await app.gateway.stream(request, call), call)
+        response = await app.gateway.chat(request, call)
+        await exchange.reply(Reply(200, response.body, headers=call_headers(call)))
+        return None
+
+
+async def _pass_on(exchange: Exchange, stream: ChatStream, call: Call) -> None:
+    """Events as they come. One that ends without the format's own end is an error, never a clean end."""
+    finished = False
+    try:
+        await exchange.begin_events(call_headers(call))
+        async with asyncio.timeout(call.deadline.left_s() + _STALL_S):
+            async for chunk in stream:
+                await exchange.push(event(chunk.data, chunk.event))
+                finished = finished or chunk.last
+    except TimeoutError:
+        raise ClientGone from None
+    finally:
+        await stream.aclose()
+    if not finished:
+        raise UpstreamUnavailable("The model's answer was cut off.", provider=stream.provider)
+    await exchange.end_events()
+
+
+async def embeddings(app: App, exchange: Exchange, principal: Principal) -> Reply:
+    """POST /v1/embeddings."""
+    require(principal, SCOPE_CHAT)
+    body = decode(await exchange.body(app.settings.server.max_body_bytes), EmbeddingsBody)
+    call = open_call(app, exchange, principal, body.model)
+    request = EmbeddingRequest(model=body.model, texts=_texts(body.input), dimensions=body.dimensions)
+    with Watch(exchange):
+        response = await app.gateway.embed(request, call)
+    return Reply(200, _embedded(response, body), headers=call_headers(call))
+
+
+async def models(app: App, exchange: Exchange, principal: Principal) -> Reply:
+    """GET /v1/models: local state only, so that it answers while every upstream is down."""
+    return Reply(200, msgspec.json.encode(ModelList([ModelCard(name) for name in await model_names(app, principal)])))
+
+
+async def one_model(app: App, principal: Principal, name: str) -> Reply:
+    """GET /v1/models/{name}. Raises NotFound."""
+    if name not in await model_names(app, principal):
+        raise NotFound("There is no such model (GET /v1/models lists them).", param="model")
+    return Reply(200, msgspec.json.encode(ModelCard(name)))
+
+
+async def model_names(app: App, principal: Principal) -> list[str]:
+    names = list(app.gateway.models())
+    if app.questions is not None and principal.can(SCOPE_ASK):
+        # Chat clients keep working when the catalogue does not answer.
+        with suppress(StorageError):
+            names += [RAG_PREFIX + c.name for c in await app.catalogue.collections(principal)]
+    return names
+
+
+def open_call(app: App, exchange: Exchange, principal: Principal, model: str) -> Call:
+    """The Call of this request, under the model's own deadline, with the request's id and the caller's cache wishes."""
+    configured = app.settings.models.get(model)
+    timeout_s = (configured.timeout_s if configured else None) or app.settings.gateway.timeout_s
+    wishes = exchange.headers.get(b"cache-control")
+    call = Call(
+        principal,
+        Deadline.after(timeout_s),
+        id=exchange.request_id,
+        directives=directives(wishes.decode("latin-1")) if wishes else None,
+    )
+    exchange.call = call
+    return call
+
+
+def directives(text: str) -> CacheDirectives | None:
+    """The request's `Cache-Control` (RFC 9111, section 5.2.1); what we do not know is ignored, as the standard says."""
+    no_store = no_cache = False
+    max_age_s: float | None = None
+    for part in text.lower().split(","):
+        name, _, value = part.strip().partition("=")
+        no_store = no_store or name == "no-store"
+        no_cache = no_cache or name == "no-cache"
+        if name == "max-age" and value.strip('"').isdigit():
+            max_age_s = float(value.strip('"'))
+    if not (no_store or no_cache or max_age_s is not None):
+        return None
+    return CacheDirectives(no_store=no_store, no_cache=no_cache, max_age_s=max_age_s)
+
+
+def call_headers(call: Call) -> tuple[Header, ...]:
+    found: list[Header] = [(b"x-bascule-cache", call.cache.encode())]
+    if call.cache_reason:
+        found.append((b"x-bascule-cache-reason", header_value(call.cache_reason)))
+    if call.degraded:
+        found.append((b"x-bascule-degraded", header_value(", ".join(call.degraded))))
+    return tuple(found)
+
+
+def _model(view: Mapping[str, Any]) -> str:
+    model = view.get("model")
+    if not isinstance(model, str) or not model or len(model) > 200:
+        raise InvalidRequest("Give the name of a model (GET /v1/models lists them).", param="model")
+    if not isinstance(view.get("messages"), list) or not view["messages"]:
+        raise InvalidRequest("Give at least one message.", param="messages")
+    return model
+
+
+def _stream(view: Mapping[str, Any]) -> bool:
+    stream = view.get("stream")
+    if stream is not None and not isinstance(stream, bool):
+        raise InvalidRequest("`stream` is true or false.", param="stream")
+    return bool(stream)
+
+
+def _texts(given: str | list[str] | list[int] | list[list[int]]) -> tuple[str, ...]:
+    texts = [given] if isinstance(given, str) else given
+    if not texts or len(texts) > 2048:
+        raise InvalidRequest("`input` takes 1 to 2,048 texts.", param="input")
+    if not all(isinstance(text, str) and text for text in texts):
+        raise InvalidRequest("`input` takes texts that are not empty; token numbers are not supported.", param="input")
+    return tuple(str(text) for text in texts)
+
+
+def _embedded(response: EmbeddingResponse, body: EmbeddingsBody) -> bytes:
+    encode = _as_base64 if body.encoding_format == "base64" else _as_floats
+    data = [{"object": "embedding", "index": i, "embedding": encode(v)} for i, v in enumerate(response.vectors)]
+    tokens = response.usage.input_tokens
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return msgspec.json.encode({"object": "list", "data": data, "model": body.model, "usage": usage})
+
+
+def _as_base64(vector: bytes) -> str:
+    return base64.b64encode(vector).decode()
+
+
+def _as_floats(vector: bytes) -> list[float]:
+    values = array("f", vector)
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values.tolist()

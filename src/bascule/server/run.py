@@ -1,0 +1,152 @@
+"""Serving: one process, one loop. Prints its address when ready, drains on SIGTERM, and refuses an open door without keys."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+import uvicorn
+
+from bascule.core.errors import ConfigError
+from bascule.server.app import Application, create_app
+
+if TYPE_CHECKING:
+    from bascule.bootstrap import App
+    from bascule.settings import ServerSettings, Settings
+
+log = logging.getLogger(__name__)
+
+_LAME_DUCK_S: Final = 1.0  # after SIGTERM: told to go elsewhere, still answered
+_KEEP_ALIVE_S: Final = 30
+
+
+def serve(settings: Settings, *, announce: Callable[[str], object]) -> None:
+    """Run until SIGTERM or SIGINT. `announce` gets the address once requests are answered.
+
+    Raises ConfigError: settings that cannot work, a port in use, or a public address without an API key.
+    """
+    factory = uvicorn.Config(_nothing, loop="auto").get_loop_factory()
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(_serve(settings, announce))
+
+
+async def _serve(settings: Settings, announce: Callable[[str], object]) -> None:
+    from bascule.bootstrap import open_app
+
+    async with open_app(settings, work=True) as app, listen(app, settings.server) as (server, address):
+        server.on_ready = lambda: announce(address)
+        await server.serve(sockets=[server.socket])
+
+
+@asynccontextmanager
+async def listen(app: App, settings: ServerSettings) -> AsyncIterator[tuple[Server, str]]:
+    """A server bound to its port and its address, not yet answering. Raises ConfigError."""
+    if not is_loopback(settings.host) and not await app.catalogue.active_keys():
+        raise ConfigError(
+            f"server.host is {settings.host}, which others can reach, and there is no API key yet. "
+            "Run `bascule init` first: it makes one."
+        )
+    bound = bind(settings.host, settings.port)
+    with contextlib.closing(bound):
+        server = Server(create_app(app), bound, settings.drain_s)
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        yield server, f"http://{host}:{bound.getsockname()[1]}"
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Raises ConfigError when the address is in use or not ours."""
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.socket(family, kind, proto)
+    except OSError as error:
+        raise ConfigError(f"server.host {host!r} cannot be listened on: {error.strerror or error}.") from None
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError as error:
+        bound.close()
+        raise ConfigError(
+            f"Port {port} on {host} cannot be listened on: {error.strerror or error}. Choose another with --port."
+        ) from None
+    bound.setblocking(False)
+    return bound
+
+
+class Server(uvicorn.Server):
+    """uvicorn, draining: after SIGTERM it is not ready, answers for a moment longer, then finishes what runs."""
+
+    def __init__(self, application: Application, bound: socket.socket, drain_s: float) -> None:
+        lame_duck_s = min(_LAME_DUCK_S, drain_s / 4)
+        super().__init__(
+            uvicorn.Config(
+                application,
+                loop="none",
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=_KEEP_ALIVE_S,
+                timeout_graceful_shutdown=max(1, round(drain_s - lame_duck_s)),
+            )
+        )
+        self.application = application
+        self.socket = bound
+        self.on_ready: Callable[[], object] = lambda: None
+        self._lame_duck_s = lame_duck_s
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.on_ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handle signals in the loop. Unlike the original, none is raised again: the App closes in good order first."""
+        loop = asyncio.get_running_loop()
+        signals = (signal.SIGTERM, signal.SIGINT)
+        with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):  # not in the main thread
+            for number in signals:
+                loop.add_signal_handler(number, self.stop, number)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):
+                for number in signals:
+                    loop.remove_signal_handler(number)
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """Begin to drain; a second time, or for an interrupt from the keyboard, without the lame-duck moment."""
+        if self.should_exit and number == signal.SIGINT:
+            self.force_exit = True
+        if self.application.draining or number == signal.SIGINT:
+            self.application.drain()
+            self.should_exit = True
+            return
+        log.info("draining: %d requests are running", self.application.running)
+        self.application.drain()
+        asyncio.get_running_loop().call_later(self._lame_duck_s, self._close_door)
+
+    def _close_door(self) -> None:
+        self.should_exit = True
+
+
+async def _nothing(scope: object, receive: object, send: object) -> None:
+    """Stands where uvicorn wants an application to name a loop."""

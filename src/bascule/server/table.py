@@ -1,0 +1,93 @@
+"""Every route of the API, in one table."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from bascule.core.documents import Answer
+from bascule.core.principals import SCOPE_ADMIN, SCOPE_ASK, SCOPE_INGEST
+from bascule.server import answers, documents, keys
+from bascule.server.bodies import (
+    AnswerBody,
+    DocumentsBody,
+    DocumentsQuery,
+    KeyBody,
+    LimitQuery,
+    PassageQuery,
+    RightsBody,
+    SearchBody,
+)
+from bascule.server.route import Route
+from bascule.server.views import (
+    ChunkList,
+    CollectionList,
+    DocumentList,
+    DocumentView,
+    HitList,
+    JobList,
+    JobView,
+    KeyList,
+    KeyView,
+    PassageView,
+)
+
+ROUTES: Final[tuple[Route, ...]] = (
+    Route(method="POST", path="/v1/answers", handler=answers.answer, scope=SCOPE_ASK, tag="Questions", watched=True,
+          summary="Answer a question from documents, with citations", body=AnswerBody, returns=Answer),
+    Route(method="GET", path="/v1/answers/{id}/explain", handler=answers.explain, scope=SCOPE_ASK, tag="Questions",
+          summary="Why an answer came out as it did", returns=dict[str, Any]),
+    Route(method="POST", path="/v1/search", handler=answers.search, scope=SCOPE_ASK, tag="Questions", watched=True,
+          summary="Find passages", body=SearchBody, returns=HitList),
+    Route(method="GET", path="/v1/passages/{id}", handler=answers.passage, scope=SCOPE_ASK, tag="Questions",
+          summary="Read one passage, with its neighbours", query=PassageQuery, returns=PassageView),
+    Route(method="GET", path="/v1/collections", handler=answers.collections, scope=SCOPE_ASK, tag="Documents",
+          summary="Collections with something to read", returns=CollectionList),
+    Route(method="POST", path="/v1/documents", handler=documents.add_documents, scope=SCOPE_INGEST, tag="Documents",
+          summary="Take documents in", body=DocumentsBody, returns=JobView, status=202, upload=True),
+    Route(method="GET", path="/v1/documents", handler=documents.list_documents, scope=SCOPE_ASK, tag="Documents",
+          summary="Documents you may read", query=DocumentsQuery, returns=DocumentList),
+    Route(method="GET", path="/v1/documents/{id}", handler=documents.show_document, scope=SCOPE_ASK, tag="Documents",
+          summary="One document", returns=DocumentView),
+    Route(method="DELETE", path="/v1/documents/{id}", handler=documents.delete_document, scope=SCOPE_INGEST,
+          tag="Documents", summary="Delete a document: gone when this answers", status=204),
+    Route(method="GET", path="/v1/documents/{id}/chunks", handler=documents.document_chunks, scope=SCOPE_ASK,
+          tag="Documents", summary="The passages of a document", returns=ChunkList),
+    Route(method="PUT", path="/v1/documents/{id}/rights", handler=documents.set_rights, scope=SCOPE_INGEST,
+          tag="Documents", summary="Change who may read a document", body=RightsBody, returns=DocumentView),
+    Route(method="GET", path="/v1/jobs", handler=documents.list_jobs, scope=SCOPE_INGEST, tag="Jobs",
+          summary="Your jobs, newest first", query=LimitQuery, returns=JobList),
+    Route(method="GET", path="/v1/jobs/{id}", handler=documents.show_job, scope=SCOPE_INGEST, tag="Jobs",
+          summary="One job with its documents and reasons", returns=JobView),
+    Route(method="POST", path="/v1/keys", handler=keys.create_key, scope=SCOPE_ADMIN, tag="Keys",
+          summary="Make an API key; it is shown this once", body=KeyBody, returns=KeyView, status=201),
+    Route(method="GET", path="/v1/keys", handler=keys.list_keys, scope=SCOPE_ADMIN, tag="Keys",
+          summary="API keys, without the keys", returns=KeyList),
+    Route(method="DELETE", path="/v1/keys/{id}", handler=keys.revoke_key, scope=SCOPE_ADMIN, tag="Keys",
+          summary="Revoke an API key, at once", returns=KeyView),
+)
+
+
+class PlainRoute(msgspec.Struct, frozen=True):
+    """A route that `app` answers itself. `scope`: None needs no credential, "" any valid one."""
+
+    method: str
+    path: str
+    scope: str | None
+    tag: str
+    summary: str
+
+
+HOT: Final[tuple[PlainRoute, ...]] = (
+    PlainRoute("POST", "/v1/chat/completions", "chat", "Models", "Chat, as OpenAI has it; `rag/NAME` asks documents"),
+    PlainRoute("POST", "/v1/embeddings", "chat", "Models", "Embeddings, as OpenAI has them"),
+    PlainRoute("GET", "/v1/models", "", "Models", "The models you may name"),
+)
+
+OPEN: Final[tuple[PlainRoute, ...]] = (
+    PlainRoute("GET", "/livez", None, "Operation", "The process is alive"),
+    PlainRoute("GET", "/readyz", None, "Operation", "The catalogue answers and the server is not draining"),
+    PlainRoute("GET", "/metrics", "metrics", "Operation", "Figures for Prometheus"),
+    PlainRoute("GET", "/openapi.json", None, "Operation", "This description"),
+)

@@ -1,0 +1,122 @@
+"""Documents as they arrive: JSON with text or base64, or a multipart form with files; bounded, and no path is ever opened."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Final
+
+import msgspec
+from starlette.datastructures import FormData, Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from bascule.core.connectors import SkippedItem, SourceItem
+from bascule.core.errors import InvalidRequest
+from bascule.core.rights import Rights
+from bascule.server.bodies import MAX_DOCUMENTS, DocumentsBody, NewDocumentBody
+from bascule.server.exchange import Exchange
+
+_FORM_OVERHEAD_BYTES: Final = 1_000_000  # boundaries, headers and fields of a form
+_FIELDS: Final = frozenset({"collection", "allow", "deny", "file", "files", "files[]"})
+_FILE_FIELDS: Final = frozenset({"file", "files", "files[]"})
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+
+
+class Upload(msgspec.Struct, frozen=True):
+    """What a request brings. `rights` are for items without their own; None inherits the collection's."""
+
+    collection: str
+    items: AsyncIterator[SourceItem | SkippedItem] | Iterator[SourceItem | SkippedItem]
+    rights: Rights | None
+
+
+def from_json(body: DocumentsBody, owner: str) -> Upload:
+    """Raises InvalidRequest (param: the field) for a bad item: a request is taken whole or not at all."""
+    _distinct([document.external_id for document in body.documents])
+    items: list[SourceItem | SkippedItem] = [
+        _item(document, at, owner) for at, document in enumerate(body.documents)
+    ]
+    return Upload(body.collection, iter(items), _rights(body.allow, body.deny, owner))
+
+
+def _item(document: NewDocumentBody, at: int, owner: str) -> SourceItem:
+    return SourceItem(
+        external_id=document.external_id,
+        name=plain_name(document.name or document.external_id),
+        data=_data(document, at),
+        title=document.title,
+        media_type=document.media_type,
+        metadata=document.metadata,
+        rights=_rights(document.allow, document.deny, owner),
+    )
+
+
+def _data(document: NewDocumentBody, at: int) -> bytes:
+    if (document.text is None) == (document.content_base64 is None):
+        raise InvalidRequest("Give `text` or `content_base64`, one of the two.", param=f"documents[{at}].text")
+    if document.text is not None:
+        return document.text.encode()
+    try:
+        return base64.b64decode(document.content_base64 or "", validate=True)
+    except binascii.Error:
+        raise InvalidRequest("This is not base64.", param=f"documents[{at}].content_base64") from None
+
+
+async def read_form(exchange: Exchange, limit_bytes: int) -> FormData:
+    """The multipart form, its files spooled to disk. Close it when done. Raises InvalidRequest and TooLarge."""
+    headers = Headers(raw=[(b"content-type", exchange.headers.get(b"content-type", b""))])
+    pieces = exchange.stream(limit_bytes + _FORM_OVERHEAD_BYTES)
+    parser = MultiPartParser(headers, pieces, max_files=MAX_DOCUMENTS, max_fields=1_100, max_part_size=4_000)  # type: ignore[arg-type]
+    try:
+        return await parser.parse()
+    except MultiPartException as error:
+        raise InvalidRequest(f"The form cannot be read: {error.message.rstrip('.')}.") from None
+
+
+def from_form(form: FormData, owner: str) -> Upload:
+    """Fields `collection`, `allow`*, `deny`* and `file`*. Raises InvalidRequest for anything else."""
+    unknown = sorted(set(form.keys()) - _FIELDS)
+    if unknown:
+        raise InvalidRequest(f"There is no field {unknown[0][:80]!r} in this form.", param=unknown[0][:80])
+    collection = form.get("collection")
+    if not isinstance(collection, str) or not collection or _UNPRINTABLE.search(collection) or len(collection) > 200:
+        raise InvalidRequest("Name the collection.", param="collection")
+    files = [f for name in sorted(_FILE_FIELDS) for f in form.getlist(name) if isinstance(f, UploadFile) and f.filename]
+    if not files:
+        raise InvalidRequest("Send at least one file, with its name.", param="file")
+    _distinct([plain_name(file.filename or "") for file in files])
+    rights = _rights(_texts(form, "allow") or None, _texts(form, "deny") or None, owner)
+    return Upload(collection, _files(files), rights)
+
+
+async def _files(files: Sequence[UploadFile]) -> AsyncIterator[SourceItem | SkippedItem]:
+    for file in files:
+        name = plain_name(file.filename or "")
+        media_type = (file.content_type or "")[:200]
+        yield SourceItem(external_id=name, name=name, data=await file.read(), media_type=media_type)
+
+
+def plain_name(name: str) -> str:
+    """A client's file name without folders, control or direction-changing characters: it names, it never locates."""
+    last = _UNPRINTABLE.sub("", name).replace("\\", "/").rstrip("/").rpartition("/")[2].strip()
+    return last[-200:] if last.strip(".") else "document"
+
+
+def _texts(form: FormData, name: str) -> list[str]:
+    return [value for value in form.getlist(name) if isinstance(value, str) and value]
+
+
+def _rights(allow: Sequence[str] | None, deny: Sequence[str] | None, owner: str) -> Rights | None:
+    if allow is None and deny is None:
+        return None
+    return Rights.of(allow or (), deny or (), owner)
+
+
+def _distinct(external_ids: Sequence[str]) -> None:
+    seen: set[str] = set()
+    for external_id in external_ids:
+        if external_id in seen:
+            raise InvalidRequest(f"{external_id[:80]!r} comes twice in one request.", param="external_id")
+        seen.add(external_id)
