@@ -5,14 +5,14 @@ Everything is plain data in the shapes of the HTTP interface, so that `--json` p
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from bascule.core.connectors import SourceItem
+from bascule.core.connectors import SkippedItem, SourceItem
 from bascule.core.rights import Rights
 
 Plain = dict[str, Any]
@@ -44,9 +44,13 @@ class Backend(Protocol):
     async def explain(self, answer_id: str) -> Plain: ...
 
     async def take(
-        self, collection: str, items: Sequence[SourceItem], rights: Rights | None
-    ) -> tuple[Plain, list[Plain]]:
-        """Hand over one batch; the accepted job and what was skipped ({external_id, reason})."""
+        self, collection: str, items: AsyncIterable[SourceItem | SkippedItem], rights: Rights | None
+    ) -> tuple[list[Plain], list[Plain]]:
+        """Hand documents over; the accepted jobs and what was skipped ({external_id, reason})."""
+        ...
+
+    def works(self) -> bool:
+        """Whether this process itself runs the folder's jobs, and must stay until they are done."""
         ...
 
     async def jobs(self, limit: int) -> list[Plain]: ...

@@ -217,6 +217,14 @@ class Work(Protocol):
         """Names of the blobs a document (deleted or not) has been accepted with: what a purge removes."""
         ...
 
+    async def deletion_mark(self) -> int:
+        """Where the ledger of deletions ends now."""
+        ...
+
+    async def deletions_since(self, mark: int) -> tuple[int, list[str]]:
+        """The new mark, and the ids of documents deleted after `mark` by any process."""
+        ...
+
     async def live_blobs(self) -> set[str]:
         """Names of blobs that a live document or a queued item still needs."""
         ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Protocol
 
 
@@ -20,7 +20,7 @@ class HttpReply(Protocol):
         """The whole body. Raises UpstreamInvalid over `limit_bytes`, UpstreamUnavailable when it is cut short."""
         ...
 
-    def chunks(self) -> AsyncIterator[bytes]:
+    def chunks(self) -> AsyncGenerator[bytes, None]:
         """Pieces as they arrive, not held back. Raises UpstreamUnavailable when cut."""
         ...
 

@@ -9,8 +9,11 @@ from typing import Final
 _WORD: Final = re.compile(r"[^\W_]+(?:['’][^\W_]+)*", re.UNICODE)
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _IDENTIFIER: Final = re.compile(r"[^\W\d_][\w]*(?:[._/:\-][\w]+)+", re.UNICODE)
+_VOWEL: Final = re.compile(r"[aeiouy]")
+_LOST_E: Final = re.compile(r"[^aeiou][aeiou][^aeiouwxy]")
 MAX_TERM_CHARS: Final = 64
 
+# English, and the Spanish ones that are no English word ("son" and "sin" stay).
 STOPWORDS: Final = frozenset(
     [
         "a",
@@ -78,13 +81,66 @@ STOPWORDS: Final = frozenset(
         "should",
         "may",
         "might",
+        "al",
+        "como",
+        "con",
+        "cual",
+        "cuales",
+        "cuando",
+        "cuanta",
+        "cuantas",
+        "cuanto",
+        "cuantos",
+        "de",
+        "del",
+        "donde",
+        "el",
+        "ella",
+        "en",
+        "entre",
+        "era",
+        "es",
+        "esa",
+        "ese",
+        "esta",
+        "estas",
+        "este",
+        "estos",
+        "fue",
+        "fueron",
+        "la",
+        "las",
+        "le",
+        "lo",
+        "los",
+        "mas",
+        "muy",
+        "o",
+        "para",
+        "pero",
+        "por",
+        "porque",
+        "que",
+        "quien",
+        "quienes",
+        "se",
+        "ser",
+        "si",
+        "sobre",
+        "su",
+        "sus",
+        "un",
+        "una",
+        "unas",
+        "uno",
+        "unos",
+        "y",
     ]
 )
 
 
 _QUOTES: Final = frozenset("\"'`“”‘’*«»")
 _DETERMINERS: Final = frozenset(["the", "a", "an"])
-_MENTIONS: Final = frozenset(["statement", "keyword", "operator", "clause", "loop", "expression", "block"])
 _NEXT_WORD: Final = re.compile(r"[\s\"'`“”‘’*]{1,3}([^\W_]+)")
 
 
@@ -97,14 +153,42 @@ def fold(text: str) -> str:
 
 
 def stem(word: str) -> str:
-    """A light English S-stemmer (Harman 1991, "How effective is suffixing?"): plurals only, so that no meaning is merged."""
-    if len(word) > 3 and word.endswith("ies") and not word.endswith(("eies", "aies")):
+    """A light stemmer for a folded word, the same for every language written in Latin letters.
+
+    Plurals, -ed and -ing as in the first step of Porter (1980), then a final vowel, which carries gender or number in Spanish
+    and its sisters (Savoy 2006, "Light stemming approaches"). Derivation (-ation, -ness) is left alone: it merges meanings.
+    """
+    if len(word) < 4 or not (word.isascii() and word.isalpha()):
+        return word
+    word = _without_participle(_singular(word))
+    return word[:-1] if len(word) > 4 and word[-1] in "aeoiy" else word
+
+
+def _singular(word: str) -> str:
+    if word.endswith("ies"):
         return word[:-3] + "y"
-    if len(word) > 3 and word.endswith("es") and not word.endswith(("aes", "ees", "oes")):
-        return word[:-1]
-    if len(word) > 3 and word.endswith("s") and not word.endswith(("us", "ss")):
+    if word.endswith("sses"):
+        return word[:-2]
+    if word.endswith("s") and not word.endswith(("ss", "us", "is")):
         return word[:-1]
     return word
+
+
+def _without_participle(word: str) -> str:
+    """`stopped`: stop, `caring`: care; but `string` and `speed` are whole words."""
+    for ending in ("ing", "ed"):
+        rest = word.removesuffix(ending)
+        if len(rest) < 3 or rest == word or word.endswith("eed") or not _VOWEL.search(rest):
+            continue
+        if len(rest) > 3 and rest[-1] == rest[-2] and rest[-1] not in "aeioulsz":
+            return rest[:-1]
+        return rest + "e" if _LOST_E.fullmatch(rest) else rest
+    return word
+
+
+_MENTIONS: Final = frozenset(
+    stem(word) for word in ("statement", "keyword", "operator", "clause", "loop", "expression", "block")
+)
 
 
 def _mentioned(text: str, start: int, end: int, before: str) -> bool:
@@ -119,7 +203,7 @@ def _mentioned(text: str, start: int, end: int, before: str) -> bool:
 
 
 def terms(text: str) -> tuple[str, ...]:
-    """Words folded, stop words dropped unless they are mentioned rather than used, plurals stemmed; identifiers (`os.path`,
+    """Words folded, stop words dropped unless they are mentioned rather than used, the rest stemmed; identifiers (`os.path`,
     `getUserName`) both whole and in parts."""
     found: list[str] = []
     before = ""

@@ -126,10 +126,8 @@ class _Acceptance:
 
     def _owned(self, rights: Rights, explicit: bool, owner_now: str) -> Rights:
         """Who brings a document owns it; only an admin may name another owner, or none by giving rights without one."""
-        if self._principal.is_admin and explicit:
-            owner = rights.owner
-        else:
-            owner = owner_now or self._principal.subject
+        keeps = owner_now or self._principal.subject
+        owner = rights.owner if explicit and self._principal.is_admin else keeps
         return Rights(allow=rights.allow, deny=rights.deny, owner=owner)
 
     def _content(self, new: NewDocument, item_id: str) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def _hash(prev: str, row: Mapping[str, Any]) -> str:
 def _first_break(connection: Connection) -> int | None:
     prev = ""
     for row in connection.execute(sa.select(audit_log).order_by(audit_log.c.seq)):
-        if row.prev != prev or row.hash != _hash(prev, row._mapping):
+        if row.prev != prev or row.hash != _hash(prev, dict(row._mapping)):
             return int(row.seq)
         prev = row.hash
     return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
@@ -12,10 +14,13 @@ from bascule.db.rights import to_change
 from bascule.db.tables import chunks, deletions, documents, items, trace_documents, traces, vectors
 from bascule.db.values import now_text
 
+_LEDGER_LOCK: Final = 0x64656C65  # "dele"
+
 
 def delete_document(connection: Connection, principal: Principal, document_id: str) -> None:
     """Tombstone, texts removed, traces scrubbed, purge queued. Raises NotFound and ScopeMissing (see `to_change`)."""
     row = to_change(connection, principal, document_id)
+    _in_order(connection)
     at = now_text()
     connection.execute(
         sa.update(documents)
@@ -41,6 +46,23 @@ def delete_document(connection: Connection, principal: Principal, document_id: s
     _scrub_traces(connection, document_id)
     queue_change(connection, "purge", row.tenant, document_id, row.collection_id, row.acl_id)
     insert_new(connection, deletions, [{"document_id": document_id, "tenant": row.tenant, "deleted_at": at}])
+
+
+def _in_order(connection: Connection) -> None:
+    """Deletions are committed in the order of their seq: on Postgres only one at a time may draw it."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LEDGER_LOCK)))
+
+
+def deletion_mark(connection: Connection) -> int:
+    return connection.execute(sa.select(sa.func.max(deletions.c.seq))).scalar() or 0
+
+
+def deletions_since(connection: Connection, mark: int) -> tuple[int, list[str]]:
+    rows = connection.execute(
+        sa.select(deletions.c.seq, deletions.c.document_id).where(deletions.c.seq > mark).order_by(deletions.c.seq)
+    ).all()
+    return (rows[-1].seq if rows else mark), [row.document_id for row in rows]
 
 
 def _scrub_items(connection: Connection, document_id: str) -> None:

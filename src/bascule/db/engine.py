@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import sqlite3
 import time
@@ -21,7 +22,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, event, exc, make_url
 from sqlalchemy.engine import URL
 
-from bascule.core.errors import BasculeError, ConfigError, StorageError
+from bascule.core.errors import ConfigError, StorageError
 from bascule.db.filesystem import refuse_network_folder
 
 log = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ class Database:
         self.engine.dispose()
 
 
-class _Retry(BasculeError):
+class _Retry(Exception):
     """The transaction was rolled back whole and may be run again."""
 
 
@@ -112,7 +113,7 @@ def _parse(url: str) -> URL:
 def _sqlite_engine(url: URL, durable: bool) -> Engine:
     if not url.database or url.database == ":memory:":
         raise ConfigError("catalogue.url: a SQLite catalogue needs a file.")
-    refuse_network_folder(Path(url.database).absolute().parent)
+    _create_private(Path(url.database).absolute())
     engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")
@@ -132,6 +133,15 @@ def _sqlite_engine(url: URL, durable: bool) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
     return engine
+
+
+def _create_private(file: Path) -> None:
+    """Nobody but the owner may read it, whatever the umask; SQLite gives its companion files the same mode."""
+    refuse_network_folder(file.parent)
+    try:
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise ConfigError(f"The catalogue's file cannot be opened for writing: {error.strerror}.") from error
 
 
 def _enter_wal(cursor: sqlite3.Cursor) -> None:

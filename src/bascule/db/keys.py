@@ -103,9 +103,10 @@ def _revoke(connection: Connection, principal: Principal, key_id: str) -> KeyRec
 
 
 def _record(row: Row[Any]) -> KeyRecord:
-    fields = dict(row._mapping)
-    grants = from_json(fields.pop("grants"))
-    return KeyRecord(**fields, **{name: frozenset(grants[name]) for name in ("groups", "roles", "scopes")})
+    fields: dict[str, Any] = dict(row._mapping)
+    for name, values in from_json(fields.pop("grants")).items():
+        fields[name] = frozenset(values)
+    return KeyRecord(**fields)
 
 
 def _add_memberships(connection: Connection, rows: list[dict[str, Any]]) -> None:

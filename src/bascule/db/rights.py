@@ -71,7 +71,7 @@ def _closes(principal: Principal) -> ColumnElement[bool]:
     return sa.and_(acl_entries.c.effect == "deny", acl_entries.c.mark.in_(sorted(principal.marks())))
 
 
-def readable_acls(principal: Principal) -> Select[tuple[int]]:
+def readable_acls(principal: Principal) -> Select[int]:
     """Every acl_id of the tenant that this principal may read."""
     if principal.is_admin:
         return sa.select(acls.c.id).where(acls.c.tenant == principal.tenant)

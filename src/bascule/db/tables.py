@@ -208,12 +208,15 @@ outbox = Table(
     sqlite_autoincrement=True,
 )
 
+# The ledger: what was ever deleted. A restore replays it, other processes follow it by seq.
 deletions = Table(
     "deletions",
     metadata,
-    Column("document_id", String(36), primary_key=True),
+    Column("seq", BigId, primary_key=True),
+    Column("document_id", String(36), nullable=False, unique=True),
     _text("tenant"),
     _text("deleted_at"),
+    sqlite_autoincrement=True,
 )
 
 traces = Table(

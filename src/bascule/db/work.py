@@ -13,6 +13,7 @@ from bascule.core.documents import IndexedChunk, Job
 from bascule.core.principals import Principal
 from bascule.db import outbox
 from bascule.db.commit import commit_document, fail_item
+from bascule.db.deletion import deletion_mark, deletions_since
 from bascule.db.jobviews import job, job_row
 from bascule.db.store import Store, need_system
 from bascule.db.tables import acls, chunks, collections, documents, items, vectors
@@ -98,6 +99,12 @@ class SqlWork(Store):
     async def blobs_of(self, tenant: str, document_id: str) -> list[str]:
         query = sa.select(items.c.blob).where(items.c.document_id == document_id, items.c.tenant == tenant).distinct()
         return await self._read(lambda c: sorted(c.execute(query).scalars()))
+
+    async def deletion_mark(self) -> int:
+        return await self._read(deletion_mark)
+
+    async def deletions_since(self, mark: int) -> tuple[int, list[str]]:
+        return await self._read(lambda c: deletions_since(c, mark))
 
     async def live_blobs(self) -> set[str]:
         return await self._read(_live_blobs)

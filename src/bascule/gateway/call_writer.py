@@ -1,4 +1,4 @@
-"""Writes call records in batches, off the path of the calls themselves. Bounded, and loses nothing: when it is full, callers wait."""
+"""Writes call records in batches, off the path of the calls themselves. Bounded, and loses nothing: when full, callers wait."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, cast
 
 from bascule.core.calls import Call
 from bascule.core.chat import ChatModel, ChatRequest, ChatResponse, ChatStream
@@ -20,21 +20,21 @@ class Whole:
     __slots__ = ("_chat", "_embed")
 
     def __init__(self, provider: object) -> None:
-        self._chat: ChatModel | None = provider if hasattr(provider, "chat") else None  # type: ignore[assignment]
-        self._embed: EmbeddingModel | None = provider if hasattr(provider, "embed") else None  # type: ignore[assignment]
+        self._chat = cast("ChatModel", provider) if hasattr(provider, "chat") else None
+        self._embed = cast("EmbeddingModel", provider) if hasattr(provider, "embed") else None
 
     async def chat(self, request: ChatRequest, call: Call) -> ChatResponse:
-        return await self._chatting(request.model).chat(request, call)
+        return await self._chatting().chat(request, call)
 
     async def stream(self, request: ChatRequest, call: Call) -> ChatStream:
-        return await self._chatting(request.model).stream(request, call)
+        return await self._chatting().stream(request, call)
 
     async def embed(self, request: EmbeddingRequest, call: Call) -> EmbeddingResponse:
         if self._embed is None:
             raise InvalidRequest("This model does not embed.", param="model")
         return await self._embed.embed(request, call)
 
-    def _chatting(self, _model: str) -> ChatModel:
+    def _chatting(self) -> ChatModel:
         if self._chat is None:
             raise InvalidRequest("This model embeds; it does not chat.", param="model")
         return self._chat
@@ -43,5 +43,5 @@ class Whole:
 def whole(provider: object) -> Model:
     """The provider itself where it can do everything."""
     if hasattr(provider, "chat") and hasattr(provider, "embed"):
-        return provider  # type: ignore[return-value]
+        return cast("Model", provider)
     return Whole(provider)

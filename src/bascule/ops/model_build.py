@@ -67,7 +67,7 @@ def build(weights: Weights, shape: BertShape) -> Any:
     Raises ConfigError when a tensor is missing.
     """
     graph = _Graph(weights)
-    hidden = _embed(graph)
+    hidden = _embed(graph, shape.epsilon)
     bias = _mask_bias(graph)
     for layer in range(shape.layers):
         hidden = _layer(graph, hidden, bias, layer, shape)
@@ -148,7 +148,7 @@ class _Graph:
         return model
 
 
-def _embed(graph: _Graph) -> str:
+def _embed(graph: _Graph, epsilon: float) -> str:
     """Words plus positions; the one segment these models use is folded into the positions."""
     words = graph.constant("embeddings.words", graph.weight("embeddings.word_embeddings.weight"))
     segment = graph.weight("embeddings.token_type_embeddings.weight")[0]
@@ -156,7 +156,7 @@ def _embed(graph: _Graph) -> str:
     count = graph.node("Shape", "input_ids", start=1, end=2)
     used = graph.node("Slice", positions, graph.ints(0), count, graph.ints(0))
     return graph.norm(
-        graph.node("Add", graph.node("Gather", words, "input_ids", axis=0), used), "embeddings.LayerNorm", 1e-12
+        graph.node("Add", graph.node("Gather", words, "input_ids", axis=0), used), "embeddings.LayerNorm", epsilon
     )
 
 

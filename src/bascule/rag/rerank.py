@@ -1,8 +1,8 @@
 """An honest feature reranker: what a careful reader would look for, and nothing learned.
 
 Five features of a question and a passage, each 0..1: coverage of the question's telling words, the question's phrases word
-for word, the same in title and headings, identifiers, and how close together the words stand. Their mean is mixed into the
-fused score with `rerank_weight`; docs/decisions/fusion.md says what it is worth.
+for word, the same in title and headings, identifiers, and how close together the words stand. Their weighted mean is mixed
+into the fused score with `rerank_weight`; docs/decisions/fusion.md says what it is worth.
 """
 
 from __future__ import annotations
@@ -19,32 +19,56 @@ from bascule.rag import words
 _WEIGHTS = {"coverage": 0.4, "phrase": 0.2, "title": 0.2, "identifier": 0.05, "proximity": 0.15}
 
 
+class Body(msgspec.Struct, frozen=True):
+    """A passage, read once: roots of its text and of its title and headings."""
+
+    roots: tuple[str, ...]
+    heading: tuple[str, ...]
+
+    @property
+    def all(self) -> frozenset[str]:
+        return frozenset(self.roots).union(self.heading)
+
+
 class Reading(msgspec.Struct, frozen=True):
-    """A question, read once: its content roots, their weights, and its word pairs that hold a content word."""
+    """A question, read once: its content roots and their weights, and its word pairs that hold a content word.
+
+    `mentions`: a stop word is what it asks about, so texts are read with the slower reader that keeps those.
+    """
 
     content: tuple[str, ...]
     weights: Mapping[str, float]
     pairs: frozenset[tuple[str, str]]
     identifiers: frozenset[str]
+    bodies: Mapping[str, Body]
+    mentions: bool
+
+    def roots(self, text: str) -> list[str]:
+        return words.mentioned_roots(text) if self.mentions else words.roots(text)
 
 
 def read(question: str, chunks: Sequence[VisibleChunk]) -> Reading:
     """Weights come from the visible chunks given, so they are the asker's own."""
     wanted = words.content(question)
-    weights = words.weigh(wanted, [frozenset(words.roots(c.title + "\n" + c.indexed_text)) for c in chunks])
-    plain = words.plain(question)
-    pairs = frozenset(p for p in itertools.pairwise(plain) if not (_is_filler(p[0]) and _is_filler(p[1])))
-    identifiers = frozenset(
-        t for t in question.lower().split() if any(c in t for c in "._()/") and len(t.strip("?.,!")) > 3
-    )
-    return Reading(wanted, weights, pairs, frozenset(i.strip("?.,!()") for i in identifiers))
+    mentions = any(w in STOPWORDS for w in wanted)
+    reader = words.mentioned_roots if mentions else words.roots
+    bodies = {c.id: Body(tuple(reader(c.text)), tuple(reader(heading(c)))) for c in chunks}
+    weights = words.weigh(wanted, [b.all for b in bodies.values()])
+    pairs = frozenset(p for p in itertools.pairwise(words.plain(question)) if not STOPWORDS.issuperset(p))
+    stripped = (t.strip("?.,!()\"'`") for t in question.lower().split())
+    identifiers = frozenset(t for t in stripped if len(t) > 3 and any(c in t for c in "._(/"))
+    return Reading(wanted, weights, pairs, identifiers, bodies, mentions)
+
+
+def heading(chunk: VisibleChunk) -> str:
+    return " \n ".join((chunk.title, *chunk.heading_path))
 
 
 def rerank(question: str, hits: Sequence[Hit], *, weight: float, depth: int) -> list[Hit]:
     """The first `depth` hits reordered, the rest after them as they were. Scores stay 0..1 and never rise along the list."""
     if not hits or weight <= 0:
         return list(hits)
-    reading = read(question, [h.chunk for h in hits])
+    reading = read(question, [h.chunk for h in hits[:depth]])
     head = [_mixed(h, feature_score(reading, h.chunk), weight) for h in hits[:depth]]
     head.sort(key=lambda h: (-h.score, h.chunk.id))
     floor = head[-1].score
@@ -58,48 +82,40 @@ def _mixed(hit: Hit, feature: float, weight: float) -> Hit:
 
 
 def feature_score(reading: Reading, chunk: VisibleChunk) -> float:
-    """0..1."""
-    found = features(reading, chunk)
-    return sum(_WEIGHTS[name] * value for name, value in found.items())
+    """0..1. The chunk must be one of those the reading was made with."""
+    return sum(_WEIGHTS[name] * value for name, value in features(reading, chunk).items())
 
 
 def features(reading: Reading, chunk: VisibleChunk) -> dict[str, float]:
-    heading = chunk.title + " " + " ".join(chunk.heading_path)
-    body = words.roots(chunk.text)
+    body = reading.bodies[chunk.id]
     return {
-        "coverage": words.cover(reading.weights, [*body, *words.roots(heading)]),
-        "phrase": _phrases(reading.pairs, words.plain(chunk.text)),
-        "title": _titled(reading, heading),
-        "identifier": _identified(reading.identifiers, chunk.indexed_text.lower()),
-        "proximity": _proximity(reading.weights, body),
+        "coverage": words.cover(reading.weights, body.all),
+        "phrase": phrases(reading, chunk.text),
+        "title": _titled(reading, chunk, body),
+        "identifier": _identified(reading.identifiers, chunk),
+        "proximity": _proximity(reading.weights, body.roots),
     }
 
 
-def _is_filler(word: str) -> bool:
-    return word in STOPWORDS
-
-
-def _phrases(pairs: frozenset[tuple[str, str]], text: Sequence[str]) -> float:
-    if not pairs:
+def phrases(reading: Reading, text: str) -> float:
+    """Share of the question's word pairs that stand in the text as they are."""
+    if not reading.pairs:
         return 0.0
-    there = set(itertools.pairwise(text))
-    return len(pairs & there) / len(pairs)
+    return len(reading.pairs.intersection(itertools.pairwise(words.plain(text)))) / len(reading.pairs)
 
 
-def _titled(reading: Reading, heading: str) -> float:
-    """How much of the title is in the question, and how much of the question in the title; a phrase of it counts full."""
-    named = set(words.roots(heading))
-    if not named:
-        return 0.0
-    covered = words.cover(reading.weights, named)
-    if _phrases(reading.pairs, words.plain(heading)) > 0:
+def _titled(reading: Reading, chunk: VisibleChunk, body: Body) -> float:
+    """How much of the question is in the title and headings; a phrase of it there counts half on its own."""
+    covered = words.cover(reading.weights, body.heading)
+    if covered and phrases(reading, heading(chunk)) > 0:
         return min(1.0, 0.5 + covered)
     return covered
 
 
-def _identified(identifiers: frozenset[str], text: str) -> float:
+def _identified(identifiers: frozenset[str], chunk: VisibleChunk) -> float:
     if not identifiers:
         return 0.0
+    text = chunk.indexed_text.lower()
     return sum(i in text for i in identifiers) / len(identifiers)
 
 

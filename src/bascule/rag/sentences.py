@@ -41,13 +41,16 @@ _BULLET: Final = re.compile(r"\s*(?:[*\-•+–]|\d{1,3}[.)]|\(?[a-z][.)])\s+")
 _ROW: Final = re.compile(r"\s*\|.*\|\s*$")
 _PIPE: Final = re.compile(r"^\s*\|(?!.*\|\s*$)\s{0,2}")
 _CODE: Final = re.compile(
-    r"\s*(?:>>>|\.\.\. |#!|\$ |```|(?:def|class|with|for|if|elif|while|try|except|else|finally|async|match|case)\b.*:\s*$"
-    r"|(?:return|import|from|raise|assert|del|yield|pass|break|continue)\b[^.]*$|[\w.\[\], ]+ (?:[-+*/|&@]?=|::=|:=) |[{}\[\]();]+$|[\w.]+\(.*\)\s*$)"
+    r"\s*(?:>>>|\.\.\. |#!|\$ |```"
+    r"|(?:def|class|with|for|if|elif|while|try|except|else|finally|async|match|case)\b.*:\s*$"
+    r"|(?:return|import|from|raise|assert|del|yield|pass|break|continue)\b[^.]*$"
+    r"|[\w.\[\], ]+ (?:[-+*/|&@]?=|::=|:=) |[{}\[\]();]+$|[\w.]+\(.*\)\s*$)"
 )
 _SIGNATURE: Final = re.compile(
     r"\s*(?:class |def |async |classmethod |staticmethod )*[A-Za-z_][\w.]*\([^.!?]*\)(?:\s*->.*)?\s*$"
 )
 _SPACE: Final = re.compile(r"\s+")
+_ROW_NUMBERED: Final = re.compile(r"notes?$", re.IGNORECASE)
 LIST_CHARS: Final = 420
 
 
@@ -65,7 +68,7 @@ class _Line(msgspec.Struct, frozen=True):
 
 
 class _Block(msgspec.Struct, frozen=True):
-    kind: Literal["prose", "item", "row", "code", "heading", "signature"]
+    kind: Literal["prose", "item", "row", "header", "code", "heading", "signature"]
     lines: tuple[_Line, ...]
 
     @property
@@ -95,6 +98,7 @@ def split(text: str) -> list[Sentence]:
     """The sentences of a passage. Headings, rules and code are none; a cut-off first or last sentence is left out by `whole`."""
     found: list[Sentence] = []
     blocks = list(_blocks(text))
+    header: tuple[str, ...] = ()
     position = 0
     while position < len(blocks):
         block = blocks[position]
@@ -103,8 +107,10 @@ def split(text: str) -> list[Sentence]:
             taken = _with_items(text, blocks, position, found)
         elif block.kind == "item":
             found.append(_one(text, block.start, block.end, "item", _item_text(text, block)))
+        elif block.kind == "header":
+            header = _cells(block)
         elif block.kind == "row":
-            found.extend(_row(text, block))
+            found.extend(_row(text, block, header))
         elif block.kind == "signature":
             taken = _entry(text, blocks, position, found)
         position += taken
@@ -185,19 +191,28 @@ def _item_text(text: str, block: _Block) -> str:
     return flat(_BULLET.sub("", text[block.start : block.end], count=1))
 
 
-def _row(text: str, block: _Block) -> list[Sentence]:
-    """A row may stand on several lines; cells of one column belong together."""
+def _row(text: str, block: _Block, header: tuple[str, ...]) -> list[Sentence]:
+    """The first cell names the row; the others follow, each with its column's name where the table has a header."""
+    cells = _cells(block)
+    if len(header) != len(cells):
+        header = ("",) * len(cells)
+    pairs = [(h, c) for h, c in zip(header, cells, strict=True) if c and not re.fullmatch(r"(?:\(\d+\))+", c)]
+    if len(pairs) < 2:
+        return []
+    named = len(cells) > 2 and not _ROW_NUMBERED.match(header[-1])
+    shown = [f"{h} {c}" if h and named else c for h, c in pairs[1:]]
+    return [_one(text, block.start, block.end, "row", f"{pairs[0][1]}: {', '.join(shown)}")]
+
+
+def _cells(block: _Block) -> tuple[str, ...]:
+    """A row may stand on several lines; the pieces of one column belong together."""
     cells: list[list[str]] = []
     for line in block.lines:
-        parts = [p.strip() for p in line.text.strip().strip("|").split("|")]
-        for column, part in enumerate(parts):
-            while len(cells) <= column:
+        for column, part in enumerate(p.strip() for p in line.text.strip().strip("|").split("|")):
+            if column == len(cells):
                 cells.append([])
             cells[column].append(part)
-    shown = [s for s in (" ".join(p for p in c if p) for c in cells) if s and not re.fullmatch(r"(?:\(\d+\))+", s)]
-    if len(shown) < 2:
-        return []
-    return [_one(text, block.start, block.end, "row", f"{shown[0]}: {', '.join(shown[1:])}")]
+    return tuple(" ".join(p for p in c if p) for c in cells)
 
 
 def _entry(text: str, blocks: list[_Block], position: int, found: list[Sentence]) -> int:
@@ -236,7 +251,7 @@ def _blocks(text: str) -> Iterator[_Block]:
             yield from _closed(gathered)
             gathered = []
         elif _RULE.match(line.text) and not re.search(r"\w", line.text):
-            yield from _closed(gathered, ruled=True)
+            yield from _closed(gathered, rule=line.text.strip())
             gathered = []
         else:
             if gathered and _breaks(gathered, line):
@@ -272,28 +287,27 @@ def _bare(line: _Line) -> str:
     return _PIPE.sub("", line.text).strip()
 
 
-def _closed(lines: list[_Line], *, ruled: bool = False) -> Iterator[_Block]:
+def _closed(lines: list[_Line], *, rule: str = "") -> Iterator[_Block]:
     if not lines:
         return
     if _ROW.match(lines[0].text):
-        yield from _rows(lines, ruled)
+        yield from _rows(lines, rule)
     else:
-        yield _Block(_sort(lines, ruled), tuple(lines))
+        yield _Block(_sort(lines, ruled=bool(rule)), tuple(lines))
 
 
-def _rows(lines: list[_Line], ruled: bool) -> Iterator[_Block]:
-    """Between two rules of a grid is one row; in a plain table each line is one. A row above a rule of dashes is the header."""
-    body = [line for line in lines if re.search(r"\w", line.text)]
-    if not body:
-        return
-    if (ruled and len(body) > 1) or (len(body) == 1 and ruled):
-        yield _Block("row", tuple(body))
-        return
-    for line in body:
-        yield _Block("row", (line,))
+def _rows(lines: list[_Line], rule: str) -> Iterator[_Block]:
+    """Between two rules of a grid is one row; in a plain table each line is one. A header stands above `|---|` or `===`."""
+    if rule.startswith("|") or "=" in rule:
+        yield _Block("header", tuple(lines))
+    elif rule:
+        yield _Block("row", tuple(lines))
+    else:
+        for line in lines:
+            yield _Block("row", (line,))
 
 
-def _sort(lines: list[_Line], ruled: bool) -> Literal["prose", "item", "code", "heading", "signature"]:
+def _sort(lines: list[_Line], *, ruled: bool) -> Literal["prose", "item", "code", "heading", "signature"]:
     first = _bare(lines[0])
     if _BULLET.match(lines[0].text):
         return "item"

@@ -1,4 +1,4 @@
-"""The ASGI application: hot routes first and bare, then the table of routes, then the console. The only edge that catches everything."""
+"""The ASGI application: hot routes first, then the table of routes, then the console; the one edge that catches all."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from bascule.server.table import ROUTES
 if TYPE_CHECKING:
     from bascule.bootstrap import App
 
-HotHandler = Callable[["App", Exchange, Principal], Awaitable[Reply | None]]
+HotHandler = Callable[["App", Exchange, Principal], Awaitable[None]]
 OpenHandler = Callable[[Exchange], Awaitable[Reply]]
 
 _HOT: Final[dict[str, tuple[str, HotHandler]]] = {
@@ -140,9 +140,7 @@ class Application:
     async def _hot(self, exchange: Exchange, method: str, handler: HotHandler) -> None:
         if exchange.scope["method"] != method:
             raise MethodNotAllowed(method)
-        reply = await handler(self._app, exchange, authenticate(self._app, exchange))
-        if reply is not None:
-            await exchange.reply(reply)
+        await handler(self._app, exchange, authenticate(self._app, exchange))
 
     async def _other_v1(self, exchange: Exchange, path: str, method: str) -> None:
         """One model (`/v1/models/NAME`, where NAME may hold slashes), or nothing."""

@@ -91,7 +91,10 @@ class KeyBody(Body, frozen=True, kw_only=True):
     subject: Line = ""
     groups: Marks = []
     roles: Marks = []
-    scopes: Annotated[list[Literal["chat", "ask", "ingest", "admin", "audit", "metrics"]], msgspec.Meta(max_length=6)] | None = None
+    scopes: (
+        Annotated[list[Literal["chat", "ask", "ingest", "admin", "audit", "metrics"]], msgspec.Meta(max_length=6)]
+        | None
+    ) = None
     expires_at: Line | None = None
     requests_per_min: Annotated[int, msgspec.Meta(ge=1)] | None = None
     tokens_per_min: Annotated[int, msgspec.Meta(ge=1)] | None = None
@@ -155,5 +158,3 @@ def wrong_field(error: msgspec.ValidationError) -> InvalidRequest:
     what = _AT.sub("", text).replace("Object contains unknown field", "There is no field")
     what = what.replace("Object missing required field", "This field is missing:")
     return InvalidRequest(f"{what}." if not named else f"{what} in this request.", param=path or None)
-
-

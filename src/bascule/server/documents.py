@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bascule.core.errors import NotFound
-from bascule.core.rights import Rights
 from bascule.server.bodies import DocumentsQuery, LimitQuery, RightsBody
 from bascule.server.route import Inquiry
 from bascule.server.uploads import Upload, from_form, from_json, read_form
@@ -36,18 +35,14 @@ async def add_documents(inquiry: Inquiry) -> JobView:
 
 
 async def _take(inquiry: Inquiry, upload: Upload) -> JobView:
-    job, skipped = await ingest_of(inquiry.app).take(
-        inquiry.principal, upload.collection, upload.items, upload.rights
-    )
+    job, skipped = await ingest_of(inquiry.app).take(inquiry.principal, upload.collection, upload.items, upload.rights)
     return JobView.of(job, skipped)
 
 
 async def list_documents(inquiry: Inquiry) -> DocumentList:
     """GET /v1/documents."""
     wanted: DocumentsQuery = inquiry.query
-    found = await inquiry.app.catalogue.documents(
-        inquiry.principal, wanted.collection, wanted.limit + 1, wanted.after
-    )
+    found = await inquiry.app.catalogue.documents(inquiry.principal, wanted.collection, wanted.limit + 1, wanted.after)
     page = found[: wanted.limit]
     more = page[-1].id if len(found) > wanted.limit else None
     return DocumentList([DocumentView.of(document, inquiry.principal) for document in page], more)
@@ -72,15 +67,10 @@ async def document_chunks(inquiry: Inquiry) -> ChunkList:
 async def set_rights(inquiry: Inquiry) -> DocumentView:
     """PUT /v1/documents/{id}/rights."""
     body: RightsBody = inquiry.body
-    app, principal = inquiry.app, inquiry.principal
-    before = await app.catalogue.document(principal, inquiry.id)
-    rights = Rights.of(body.allow, body.deny, before.rights.owner)
-    facts = {"allow": sorted(rights.allow), "deny": sorted(rights.deny)}
-    await app.catalogue.audit(principal, "document.rights", inquiry.id, facts)
-    after = await app.catalogue.set_rights(principal, inquiry.id, rights)
-    if app.ingest is not None:
-        await app.ingest.settle()
-    return DocumentView.of(after, principal)
+    changed = await inquiry.app.rights.replace(inquiry.principal, inquiry.id, body.allow, body.deny)
+    if inquiry.app.ingest is not None:
+        await inquiry.app.ingest.settle()
+    return DocumentView.of(changed, inquiry.principal)
 
 
 async def list_jobs(inquiry: Inquiry) -> JobList:
@@ -92,5 +82,3 @@ async def list_jobs(inquiry: Inquiry) -> JobList:
 async def show_job(inquiry: Inquiry) -> JobView:
     """GET /v1/jobs/{id}."""
     return JobView.of(await inquiry.app.catalogue.job(inquiry.principal, inquiry.id))
-
-

@@ -63,7 +63,18 @@ class Exchange:
     call     the model call this request is, once it is one: its verdicts go into the headers, of an error too
     """
 
-    __slots__ = ("_last", "_receive", "_send", "call", "complete", "headers", "request_id", "scope", "started", "status")
+    __slots__ = (
+        "_last",
+        "_receive",
+        "_send",
+        "call",
+        "complete",
+        "headers",
+        "request_id",
+        "scope",
+        "started",
+        "status",
+    )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, *, last: bool = False) -> None:
         self.scope = scope

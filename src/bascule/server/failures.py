@@ -41,8 +41,11 @@ class ErrorBody(msgspec.Struct, frozen=True):
 def to_body(error: BaseException) -> ErrorBody:
     """What the caller is told. Anything but a BasculeError is `internal_error` and says nothing more."""
     if isinstance(error, ConfigError) or not isinstance(error, BasculeError):
-        return ErrorBody(ErrorDetail("Something went wrong here. The log has the request id.", "server_error", None,
-                                     "internal_error"))
+        return ErrorBody(
+            ErrorDetail(
+                "Something went wrong here. The log has the request id.", "server_error", None, "internal_error"
+            )
+        )
     return ErrorBody(ErrorDetail(_message(error), error.kind, error.param, error.code))
 
 

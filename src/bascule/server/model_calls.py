@@ -1,4 +1,4 @@
-"""The hot routes: chat completions, embeddings and the list of models, in OpenAI's format, with nothing between ASGI and the gateway."""
+"""The hot routes: chat completions, embeddings and models in OpenAI's format, with nothing between ASGI and the gateway."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class EmbeddingsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """OpenAI's embeddings request."""
 
     model: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-    input: str | list[str] | list[int] | list[list[int]]
+    input: str | list[Any]
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Annotated[int, msgspec.Meta(ge=1, le=65_536)] | None = None
     user: str | None = None
@@ -53,23 +53,24 @@ class ModelList(msgspec.Struct, frozen=True):
     object: str = "list"
 
 
-async def chat(app: App, exchange: Exchange, principal: Principal) -> Reply | None:
-    """POST /v1/chat/completions for a model of the gateway. None: the reply was streamed."""
+async def chat(app: App, exchange: Exchange, principal: Principal) -> None:
+    """POST /v1/chat/completions: a model of the gateway, or documents."""
     body = await exchange.body(app.settings.server.max_body_bytes)
     view = decode_object(body)
     model = _model(view)
     if model.startswith(RAG_PREFIX):
-        return await answer_chat(app, exchange, principal, view, model[len(RAG_PREFIX) :])
+        await answer_chat(app, exchange, principal, view, model[len(RAG_PREFIX) :])
+        return
     require(principal, SCOPE_CHAT)
     stream = _stream(view)
     call = open_call(app, exchange, principal, model)
     request = ChatRequest(wire=OPENAI_CHAT, body=body, view=view, model=model, stream=stream)
     with Watch(exchange):
         if stream:
-            return await _pass_on(exchange, await app.gateway.stream(request, call), call)
+            await _pass_on(exchange, await app.gateway.stream(request, call), call)
+            return
         response = await app.gateway.chat(request, call)
         await exchange.reply(Reply(200, response.body, headers=call_headers(call)))
-        return None
 
 
 async def _pass_on(exchange: Exchange, stream: ChatStream, call: Call) -> None:
@@ -90,7 +91,7 @@ async def _pass_on(exchange: Exchange, stream: ChatStream, call: Call) -> None:
     await exchange.end_events()
 
 
-async def embeddings(app: App, exchange: Exchange, principal: Principal) -> Reply:
+async def embeddings(app: App, exchange: Exchange, principal: Principal) -> None:
     """POST /v1/embeddings."""
     require(principal, SCOPE_CHAT)
     body = decode(await exchange.body(app.settings.server.max_body_bytes), EmbeddingsBody)
@@ -98,12 +99,13 @@ async def embeddings(app: App, exchange: Exchange, principal: Principal) -> Repl
     request = EmbeddingRequest(model=body.model, texts=_texts(body.input), dimensions=body.dimensions)
     with Watch(exchange):
         response = await app.gateway.embed(request, call)
-    return Reply(200, _embedded(response, body), headers=call_headers(call))
+        await exchange.reply(Reply(200, _embedded(response, body), headers=call_headers(call)))
 
 
-async def models(app: App, exchange: Exchange, principal: Principal) -> Reply:
+async def models(app: App, exchange: Exchange, principal: Principal) -> None:
     """GET /v1/models: local state only, so that it answers while every upstream is down."""
-    return Reply(200, msgspec.json.encode(ModelList([ModelCard(name) for name in await model_names(app, principal)])))
+    found = ModelList([ModelCard(name) for name in await model_names(app, principal)])
+    await exchange.reply(Reply(200, msgspec.json.encode(found)))
 
 
 async def one_model(app: App, principal: Principal, name: str) -> Reply:
@@ -177,7 +179,7 @@ def _stream(view: Mapping[str, Any]) -> bool:
     return bool(stream)
 
 
-def _texts(given: str | list[str] | list[int] | list[list[int]]) -> tuple[str, ...]:
+def _texts(given: str | list[Any]) -> tuple[str, ...]:
     texts = [given] if isinstance(given, str) else given
     if not texts or len(texts) > 2048:
         raise InvalidRequest("`input` takes 1 to 2,048 texts.", param="input")

@@ -1,4 +1,4 @@
-"""`model="rag/<collection>"` on the chat route: an answer from documents for any OpenAI client, with its citations beside the text."""
+"""`model="rag/<collection>"` on the chat route: an answer from documents for any OpenAI client, its citations beside it."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class _Writer:
     def write(self, item: AnswerEvent) -> list[bytes]:
         data = msgspec.to_builtins(item.data)
         if item.event == "delta":
-            self._spoken = True
+            self._spoken = self._spoken or bool(data["text"])
             return [self.chunk({"content": data["text"]})]
         if item.event == "citation":
             self._citations.append(data)

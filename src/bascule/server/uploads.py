@@ -35,9 +35,7 @@ class Upload(msgspec.Struct, frozen=True):
 def from_json(body: DocumentsBody, owner: str) -> Upload:
     """Raises InvalidRequest (param: the field) for a bad item: a request is taken whole or not at all."""
     _distinct([document.external_id for document in body.documents])
-    items: list[SourceItem | SkippedItem] = [
-        _item(document, at, owner) for at, document in enumerate(body.documents)
-    ]
+    items: list[SourceItem | SkippedItem] = [_item(document, at, owner) for at, document in enumerate(body.documents)]
     return Upload(body.collection, iter(items), _rights(body.allow, body.deny, owner))
 
 

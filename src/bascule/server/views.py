@@ -99,8 +99,15 @@ class ChunkView(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, chunk: VisibleChunk) -> ChunkView:
-        return cls(**_shared(chunk), start=chunk.start, end=chunk.end, ordinal=chunk.ordinal, kind=chunk.kind,
-                   version=chunk.version, updated_at=chunk.updated_at)
+        return cls(
+            **_shared(chunk),
+            start=chunk.start,
+            end=chunk.end,
+            ordinal=chunk.ordinal,
+            kind=chunk.kind,
+            version=chunk.version,
+            updated_at=chunk.updated_at,
+        )
 
 
 class ChunkList(msgspec.Struct, frozen=True):

@@ -21,7 +21,9 @@ class CsvParser:
         text = data.decode("utf-8-sig", errors="replace")
         csv.field_size_limit(_MAX_CELL_CHARS)
         try:
-            rows = [row for row in csv.reader(io.StringIO(text), delimiter=_delimiter(text)) if any(map(str.strip, row))]
+            rows = [
+                row for row in csv.reader(io.StringIO(text), delimiter=_delimiter(text)) if any(map(str.strip, row))
+            ]
         except csv.Error as error:
             raise IngestError(f"The table cannot be read: {error}. Export it again as CSV.", reason="damaged") from None
         if not rows:

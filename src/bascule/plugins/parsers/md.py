@@ -156,14 +156,13 @@ class _Walk:
             if not closing:
                 self.removed["hidden_text"] += 1
                 return
-            self.hidden_until = ""
+            self.hidden_until, html = "", html.partition(">")[2]
         self._add("paragraph", self._visible(html))
 
     def _visible(self, html: str) -> str:
         html, comments = _COMMENT.subn("", html)
         html, silent = _SILENT.subn("", html)
-        self.removed["comments"] += comments
-        self.removed["scripts"] += silent
+        self.removed.update({name: n for name, n in (("comments", comments), ("scripts", silent)) if n})
         hidden = _HIDDEN_TAG.search(html)
         if hidden:
             closing = f"</{hidden.group(1).lower()}"
@@ -172,7 +171,6 @@ class _Walk:
             at = rest.lower().find(closing)
             self.hidden_until = closing if at < 0 else ""
             html = head + (rest[at:] if at >= 0 else "")
-        self.removed = +self.removed
         return _TAG.sub("", html).strip()
 
     def _inline(self, children: Sequence[Token]) -> str:

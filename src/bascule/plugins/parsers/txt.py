@@ -10,7 +10,7 @@ from typing import Final
 from bascule.core.errors import IngestError
 from bascule.core.parsing import Block, BlockKind, ParsedDocument, Parser
 
-_PARAGRAPH_GAP: Final = re.compile(r"\n[ \t]*(?:\n[ \t]*)+(?=\S)|\n[ \t]*\n")
+_PARAGRAPH_GAP: Final = re.compile(r"\n(?:[ \t]*\n)+")
 _UNDERLINE: Final = re.compile(r"([=\-*~^#\"'+.])\1{2,}")
 _BULLET: Final = re.compile(r"\s*(?:[-*+•]|\d{1,3}[.)]|\(?[a-z][.)])\s+\S")
 _MAX_HEADING_CHARS: Final = 200
@@ -19,7 +19,9 @@ _CODE_INDENT: Final = "   "
 
 class TextParser:
     def parse(self, data: bytes, name: str) -> ParsedDocument:
-        text = data.decode("utf-8-sig", errors="replace").replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n\n")
+        text = (
+            data.decode("utf-8-sig", errors="replace").replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n\n")
+        )
         blocks = tuple(_blocks(text))
         if not blocks:
             raise IngestError("The file has no text in it. Check the export that made it.", reason="empty")

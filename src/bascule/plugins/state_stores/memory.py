@@ -25,7 +25,9 @@ _ADMITTED: Final = Admission(True)
 class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_bytes: int = Field(64_000_000, ge=0, description="Memory the cache may hold; the least recently used goes first.")
+    max_bytes: int = Field(
+        64_000_000, ge=0, description="Memory the cache may hold; the least recently used goes first."
+    )
 
 
 class _Entry(msgspec.Struct):

@@ -1,4 +1,4 @@
-"""Who is signed in to the console: random ids in this process's memory, each standing for an API key that is checked anew each time."""
+"""Who is signed in to the console: random ids in memory, each standing for an API key that is checked anew each time."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class SqliteVectorStore:
         self._readers = ThreadPoolExecutor(READER_THREADS, "index-reader")
 
     async def upsert(self, points: Sequence[Point]) -> None:
-        """Inserts or replaces by chunk_id, in transactions of up to 512 points."""
+        """Inserts or replaces by chunk_id, in transactions of up to 256 points."""
         await self._write(lambda: self._index.upsert(points))
 
     async def move(self, document_id: str, acl_id: int) -> None:
@@ -63,7 +63,7 @@ class SqliteVectorStore:
         )
 
     async def count(self, tenant: str) -> int:
-        return len(await self.chunk_ids(tenant))
+        return await self._read(lambda: self._index.count(tenant))
 
     async def chunk_ids(self, tenant: str) -> set[str]:
         return await self._read(lambda: self._index.chunk_ids(tenant))

@@ -18,14 +18,16 @@ from bascule.core.vectors import Point
 from bascule.plugins.vector_stores.sqlite import view as views
 from bascule.plugins.vector_stores.sqlite.schema import (
     BUSY_TIMEOUT_S,
+    DAMAGED,
     FILE,
     Head,
     explained,
+    is_damage,
     open_index,
     reading,
     writing,
 )
-from bascule.plugins.vector_stores.sqlite.vector_files import VectorFolder, quantise, sweep
+from bascule.plugins.vector_stores.sqlite.vector_files import VectorFolder, has_vectors, quantise, sweep
 from bascule.plugins.vector_stores.sqlite.view import View
 from bascule.plugins.vector_stores.sqlite.writing import POINTS_PER_TRANSACTION, REST_S, Writer, count_words
 
@@ -36,6 +38,11 @@ CHUNKS: Final = "SELECT count(*) FROM slot WHERE chunk_id IS NOT NULL"
 VECTORS_IN_USE: Final = (
     "SELECT slot, dimension, vector_crc FROM slot JOIN source USING (slot) WHERE vector_crc IS NOT NULL"
 )
+OF_TENANT: Final = (
+    "FROM tenant JOIN place ON place.tenant = tenant.id JOIN slot ON slot.place = place.id"
+    " WHERE tenant.name = ? AND chunk_id IS NOT NULL"
+)
+COUNT_OF_TENANT: Final = f"SELECT count(*) {OF_TENANT}"
 CONTENTS: Final = ("posting", "source", "slot", "place", "tenant")
 
 
@@ -92,13 +99,21 @@ class Index:
     def chunk_ids(self, tenant: str) -> set[str]:
         return self.read(lambda db, _view, _folder: _chunk_ids(db, tenant))
 
+    def count(self, tenant: str) -> int:
+        return self.read(lambda db, _view, _folder: int(db.execute(COUNT_OF_TENANT, (tenant,)).fetchone()[0]))
+
     def reset(self) -> None:
         with explained():
             try:
                 self._empty()
-            except (sqlite3.DatabaseError, StorageError):
-                self._replace()
-                self._empty()
+            except sqlite3.Error as error:
+                if not is_damage(error):
+                    raise
+            except StorageError:
+                pass
+            else:
+                return
+            self._replace()
 
     def check(self) -> list[str]:
         try:
@@ -156,7 +171,7 @@ class Index:
             return self._folder_of(head)
 
     def _forget_log(self) -> None:
-        """Move the log into the file, where freed pages are overwritten: unless a reader still needs it, nothing removed stays."""
+        """Move the log into the file, where freed pages are overwritten, unless a reader still needs it."""
         connection = self._connection()
         connection.execute("PRAGMA busy_timeout = 0")
         try:
@@ -176,8 +191,10 @@ class Index:
 
     def _replace(self) -> None:
         """Other threads and processes notice that the file is another one and open it again."""
+        sweep(self._folder, generation="")
         for suffix in ("", "-wal", "-shm"):
             (self._folder / (FILE + suffix)).unlink(missing_ok=True)
+        self._connection()
 
     def _connection(self) -> sqlite3.Connection:
         """This thread's connection to the file that is there now."""
@@ -187,6 +204,8 @@ class Index:
             if held is not None and held[0] == path.stat().st_ino:
                 return held[1]
         self._folder.mkdir(parents=True, exist_ok=True)
+        if not path.exists() and has_vectors(self._folder):
+            raise StorageError(DAMAGED)
         connection = open_index(path)
         with self._lock:
             if held is not None:
@@ -198,12 +217,7 @@ class Index:
 
 
 def _chunk_ids(db: sqlite3.Connection, tenant: str) -> set[str]:
-    rows = db.execute(
-        "SELECT chunk_id FROM tenant JOIN place ON place.tenant = tenant.id JOIN slot ON slot.place = place.id"
-        " WHERE tenant.name = ? AND chunk_id IS NOT NULL",
-        (tenant,),
-    )
-    return {row[0] for row in rows}
+    return {row[0] for row in db.execute(f"SELECT chunk_id {OF_TENANT}", (tenant,))}
 
 
 def _problems(db: sqlite3.Connection, view: View, folder: VectorFolder) -> list[str]:

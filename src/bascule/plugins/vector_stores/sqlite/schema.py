@@ -22,6 +22,9 @@ TF_MAX: Final = (1 << (32 - BLOCK_BITS)) - 1
 
 DAMAGED: Final = "The search index is damaged. Run `bascule doctor`: it can be rebuilt from the catalogue."
 
+WAITING: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+UNREACHABLE: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+
 # A slot is a row of the vector files and a number in the postings. A free slot has no chunk_id; its `seq` tells readers that it
 # was freed, `dirty` that its vector's bytes are still to be overwritten.
 TABLES: Final = (
@@ -126,6 +129,11 @@ def reading(connection: sqlite3.Connection) -> Generator[Head]:
             connection.execute("COMMIT")
 
 
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether the file itself is bad; a busy, full or unreachable one is not."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF not in (*WAITING, *UNREACHABLE)
+
+
 @contextmanager
 def explained() -> Generator[None]:
     """Turn what SQLite and the file system say into a StorageError that says what to do. It names no path."""
@@ -133,9 +141,9 @@ def explained() -> Generator[None]:
         yield
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        if code in WAITING:
             raise StorageError("The search index is busy: another process is writing to it. Try again.") from error
-        if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+        if code in UNREACHABLE:
             raise StorageError(
                 "The search index cannot be read or written. Check the disk's space and rights."
             ) from error

@@ -1,4 +1,4 @@
-"""Answering from one snapshot: an exact int8 scan rescored in float32, and BM25 over packed postings. Both exact, both filtered first."""
+"""Answering from one snapshot: an int8 scan rescored in float32, and BM25 over packed postings, both filtered first."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ class Matrix:
 
         `held` says how many rows are in use; it is asked before the file grows, so that a lost file is not papered over.
         """
-        handle = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+        handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             needed = (max(slots) // GROW_ROWS + 1) * GROW_ROWS * self._row_bytes
             size = os.fstat(handle).st_size
@@ -97,12 +97,23 @@ class Matrix:
             for first, run in _runs(slots, rows):
                 _write_all(handle, run, first * self._row_bytes)
             os.fsync(handle)
+            if not size:
+                _flush_folder(self._path.parent)
         finally:
             os.close(handle)
 
     def zero(self, slots: Sequence[int]) -> None:
         if slots and self._path.exists():
             self.write(slots, [bytes(self._row_bytes)] * len(slots), lambda: 0)
+
+
+def _flush_folder(folder: Path) -> None:
+    """A new file's name is durable only when its folder is."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _runs(slots: Sequence[int], rows: Sequence[bytes]) -> list[tuple[int, bytes]]:
@@ -165,3 +176,7 @@ def sweep(folder: Path, generation: str) -> None:
     for path in folder.glob("vectors-*"):
         if not path.name.startswith(f"vectors-{generation}-"):
             path.unlink(missing_ok=True)
+
+
+def has_vectors(folder: Path) -> bool:
+    return next(folder.glob("vectors-*"), None) is not None

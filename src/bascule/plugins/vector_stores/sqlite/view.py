@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -42,10 +43,15 @@ class Columns(NamedTuple):
 
     def grown(self, count: int) -> Columns:
         """A copy with room for `count` slots."""
-        wide = [np.zeros(max(count, column.size), column.dtype) for column in self]
-        for new, old in zip(wide, self, strict=True):
-            new[: old.size] = old
-        return Columns(*wide)
+        more = max(0, count - self.place.size)
+        return Columns(*(np.concatenate((column, np.zeros(more, column.dtype))) for column in self._each()))
+
+    def put(self, slots: Slots, values: Sequence[np.ndarray[Any, Any]]) -> None:
+        for column, value in zip(self._each(), values, strict=True):
+            column[slots] = value
+
+    def _each(self) -> tuple[np.ndarray[Any, Any], ...]:
+        return self.place, self.acl_id, self.dimension, self.scale, self.length
 
 
 EMPTY: Final = Columns(
@@ -145,8 +151,7 @@ def load(connection: sqlite3.Connection, head: Head, before: View | None) -> Vie
     )
     while rows := changed.fetchmany(ROWS_PER_FETCH):
         slots, *values = (np.array(column) for column in zip(*rows, strict=True))
-        for column, value in zip(columns, values, strict=True):
-            column[slots] = value
+        columns.put(slots, values)
     return View(head, columns, places, tenants)
 
 

@@ -105,10 +105,13 @@ def _documents() -> None:
     )
     op.create_table(
         "deletions",
+        sa.Column("seq", BIG_ID, nullable=False),
         sa.Column("document_id", sa.String(length=36), nullable=False),
         sa.Column("tenant", sa.Text(), nullable=False),
         sa.Column("deleted_at", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("document_id", name=op.f("pk_deletions")),
+        sa.PrimaryKeyConstraint("seq", name=op.f("pk_deletions")),
+        sa.UniqueConstraint("document_id", name=op.f("uq_deletions_document_id")),
+        sqlite_autoincrement=True,
     )
 
 

@@ -1,0 +1,287 @@
+"""Permission-filtered hybrid search in the embedded store, beside the floors it stands on.
+
+    python bench/bench_search.py [--sizes 10000,100000] [--queries 60] [--json FILE]
+
+One row for each size, share of visible chunks and method: p50 and p99 in milliseconds, CPU per query, recall against a scan in
+float64 and against the naive BM25 formula. Words follow the interpreter's own documentation (pydoc topics) with a Zipfian tail;
+vectors are random, unit length, in clusters. `hybrid` is what a question costs: dense and lexical, 60 candidates each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import resource
+import sqlite3
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from pydoc_data.topics import topics
+from typing import Any
+
+import numpy as np
+from usearch.index import search as usearch_search
+
+from bascule.core.lexical import terms
+from bascule.core.vectors import Candidate, Point, Scope
+from bascule.plugins.vector_stores.sqlite import SqliteVectorStore
+
+DIMENSION = 384
+TERMS_PER_CHUNK = 100
+TERMS_PER_QUERY = 7
+TAIL_WORDS = 200_000
+TAIL_SHARE = 0.25
+CHUNKS_PER_DOCUMENT = 20
+CANDIDATES = 60
+BATCH = 512
+COLLECTION = "c"
+TENANT = "t"
+# acl 1 is on 1 % of the chunks, acl 2 on 9 %, acl 3 on the rest: so {1}, {1, 2}, {1, 2, 3} see 1, 10 and 100 %.
+VISIBLE: dict[int, frozenset[int]] = {1: frozenset({1}), 10: frozenset({1, 2}), 100: frozenset({1, 2, 3})}
+
+Row = dict[str, Any]
+
+
+class Corpus:
+    """Chunks as arrays: words by number, unit vectors, acl by document."""
+
+    def __init__(self, size: int, seed: int = 7) -> None:
+        rng = np.random.default_rng(seed)
+        counted = Counter(word for text in topics.values() for word in terms(text))
+        self.words = np.array([*counted, *(f"tail{n}" for n in range(TAIL_WORDS))])
+        head = np.array(list(counted.values()), float)
+        tail = 1 / np.arange(10, TAIL_WORDS + 10)
+        weights = np.concatenate((head / head.sum() * (1 - TAIL_SHARE), tail / tail.sum() * TAIL_SHARE))
+        self.numbers = rng.choice(self.words.size, (size, TERMS_PER_CHUNK), p=weights)
+        centres = rng.standard_normal((200, DIMENSION)).astype(np.float32)
+        own = rng.standard_normal((size, DIMENSION)).astype(np.float32)
+        self.vectors = _unit(centres[rng.integers(0, 200, size)] + own)
+        documents = rng.choice([1, 2, 3], size // CHUNKS_PER_DOCUMENT + 1, p=[0.01, 0.09, 0.9])
+        self.acl = np.repeat(documents, CHUNKS_PER_DOCUMENT)[:size]
+        self.size = size
+
+    def points(self) -> Iterator[list[Point]]:
+        for start in range(0, self.size, BATCH):
+            yield [self._point(n) for n in range(start, min(start + BATCH, self.size))]
+
+    def _point(self, number: int) -> Point:
+        return Point(
+            chunk_id=f"{number:032x}",
+            document_id=f"d{number // CHUNKS_PER_DOCUMENT}",
+            tenant=TENANT,
+            collection_id=COLLECTION,
+            acl_id=int(self.acl[number]),
+            vector=self.vectors[number].tobytes(),
+            terms=tuple(self.words[self.numbers[number]].tolist()),
+        )
+
+    def queries(self, count: int) -> list[tuple[np.ndarray[Any, Any], list[str]]]:
+        """A vector near a chunk's, and seven of its words."""
+        rng = np.random.default_rng(11)
+        found = []
+        for number in rng.integers(0, self.size, count):
+            vector = _unit(self.vectors[number] + 0.03 * rng.standard_normal(DIMENSION).astype(np.float32))
+            words = self.words[rng.choice(self.numbers[number], TERMS_PER_QUERY, replace=False)]
+            found.append((vector, words.tolist()))
+        return found
+
+
+def _unit(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    unit: np.ndarray[Any, Any] = values / np.linalg.norm(values, axis=-1, keepdims=True)
+    return unit.astype(np.float32)
+
+
+class Clock:
+    """Wall and CPU time of repeated work."""
+
+    def __init__(self) -> None:
+        self.wall_ms: list[float] = []
+        self.cpu_s = 0.0
+
+    async def time(self, work: Callable[[], Awaitable[Any]]) -> Any:
+        wall, cpu = time.perf_counter(), time.process_time()
+        result = await work()
+        self.wall_ms.append((time.perf_counter() - wall) * 1e3)
+        self.cpu_s += time.process_time() - cpu
+        return result
+
+    def row(self, **facts: Any) -> Row:
+        p50, p99 = np.percentile(self.wall_ms, [50, 99])
+        cpu_ms = self.cpu_s * 1e3 / len(self.wall_ms)
+        return {**facts, "p50_ms": round(p50, 2), "p99_ms": round(p99, 2), "cpu_ms": round(cpu_ms, 2)}
+
+
+def recall(found: list[Candidate], scores: np.ndarray[Any, Any], limit: int) -> float:
+    """Share of the `limit` best scores that was found (a tie with the last counts as found)."""
+    positive = np.sort(scores[np.isfinite(scores)])[::-1][:limit]
+    if not positive.size:
+        return 1.0
+    good = sum(1 for c in found if scores[int(c.chunk_id, 16)] >= positive[-1] - 1e-6)
+    return good / positive.size
+
+
+def bm25(corpus: Corpus, words: list[str]) -> np.ndarray[Any, Any]:
+    """The formula over the whole matrix; every chunk has the same length, so the length factor is one."""
+    scores = np.zeros(corpus.size)
+    number_of = {word: n for n, word in enumerate(corpus.words.tolist())}
+    for word in words:
+        tf = (corpus.numbers == number_of[word]).sum(axis=1)
+        df = np.count_nonzero(tf)
+        scores += np.log(1 + (corpus.size - df + 0.5) / (df + 0.5)) * tf * 2.2 / (tf + 1.2)
+    return np.where(scores > 0, scores, -np.inf)
+
+
+async def measure(store: SqliteVectorStore, corpus: Corpus, percent: int, count: int) -> list[Row]:
+    scope = Scope(tenant=TENANT, collection_ids=frozenset({COLLECTION}), allowed=VISIBLE[percent])
+    hidden = ~np.isin(corpus.acl, list(VISIBLE[percent]))
+    queries = corpus.queries(count)
+    names = ("dense", "lexical", "hybrid")
+    clocks = {name: Clock() for name in names}
+    dense_recall, lexical_recall = [], []
+    for number, (vector, words) in enumerate(queries):
+        data = vector.tobytes()
+        near = await clocks["dense"].time(lambda data=data: store.dense(data, scope, CANDIDATES))
+        best = await clocks["lexical"].time(lambda words=words: store.lexical(words, scope, CANDIDATES))
+        await clocks["hybrid"].time(
+            lambda data=data, words=words: asyncio.gather(
+                store.dense(data, scope, CANDIDATES), store.lexical(words, scope, CANDIDATES)
+            )
+        )
+        if number < 10:
+            exact = np.where(hidden, -np.inf, corpus.vectors.astype(float) @ vector)
+            dense_recall.append(recall(near, exact, CANDIDATES))
+            lexical_recall.append(recall(best, np.where(hidden, -np.inf, bm25(corpus, words)), CANDIDATES))
+    recalls = {"dense": np.mean(dense_recall), "lexical": np.mean(lexical_recall)}
+    recalls["hybrid"] = min(recalls.values())
+    return [
+        clocks[name].row(
+            chunks=corpus.size,
+            visible_percent=percent,
+            what=name,
+            limit=CANDIDATES,
+            recall=round(float(recalls[name]), 4),
+        )
+        for name in names
+    ]
+
+
+async def top10(store: SqliteVectorStore, corpus: Corpus, percent: int, count: int) -> Row:
+    scope = Scope(tenant=TENANT, collection_ids=frozenset({COLLECTION}), allowed=VISIBLE[percent])
+    clock = Clock()
+    for vector, words in corpus.queries(count):
+        await clock.time(
+            lambda data=vector.tobytes(), words=words: asyncio.gather(
+                store.dense(data, scope, 10), store.lexical(words, scope, 10)
+            )
+        )
+    return clock.row(chunks=corpus.size, visible_percent=percent, what="hybrid", limit=10)
+
+
+async def floors(corpus: Corpus, count: int) -> list[Row]:
+    """The same work by an engine alone: no filter, no processes, no event loop."""
+    codes = np.rint(corpus.vectors * (127 / np.abs(corpus.vectors).max(axis=1, keepdims=True))).astype(np.int8)
+    kernel, fts = Clock(), Clock()
+    table = sqlite3.connect(":memory:")
+    table.execute("CREATE VIRTUAL TABLE f USING fts5(words, content='', tokenize='unicode61')")
+    table.executemany(
+        "INSERT INTO f (rowid, words) VALUES (?, ?)",
+        ((n, " ".join(_ascii(corpus.words[numbers].tolist()))) for n, numbers in enumerate(corpus.numbers)),
+    )
+
+    async def scan(vector: np.ndarray[Any, Any]) -> None:
+        query = np.rint(vector * (127 / np.abs(vector).max())).astype(np.int8)
+        usearch_search(codes, query, CANDIDATES, "cos", exact=True, threads=1)
+
+    async def match(words: list[str]) -> None:
+        wanted = " OR ".join(f'"{word}"' for word in _ascii(words))
+        table.execute(f"SELECT rowid FROM f WHERE f MATCH ? ORDER BY bm25(f) LIMIT {CANDIDATES}", (wanted,)).fetchall()
+
+    for vector, words in corpus.queries(count):
+        await kernel.time(lambda vector=vector: scan(vector))
+        await fts.time(lambda words=words: match(words))
+    facts = {"chunks": corpus.size, "visible_percent": 100, "limit": CANDIDATES}
+    return [kernel.row(what="floor: usearch int8 scan", **facts), fts.row(what="floor: FTS5 OR", **facts)]
+
+
+def _ascii(words: list[str]) -> list[str]:
+    return ["x" + word.encode().hex() for word in words]
+
+
+async def build(store: SqliteVectorStore, corpus: Corpus, folder: Path) -> Row:
+    started_s, cpu_s = time.perf_counter(), time.process_time()
+    for points in corpus.points():
+        await store.upsert(points)
+    wall_s = time.perf_counter() - started_s
+    on_disk = await asyncio.to_thread(_size_of, folder)
+    return {
+        "chunks": corpus.size,
+        "what": "build",
+        "build_s": round(wall_s, 1),
+        "cpu_s": round(time.process_time() - cpu_s, 1),
+        "chunks_per_s": round(corpus.size / wall_s),
+        "disk_mb": round(on_disk / 1e6),
+    }
+
+
+def _size_of(folder: Path) -> int:
+    return sum(path.stat().st_blocks * 512 for path in folder.iterdir())
+
+
+async def bench(sizes: list[int], count: int, with_floors: bool) -> list[Row]:
+    rows: list[Row] = []
+    for size in sizes:
+        corpus = Corpus(size)
+        with tempfile.TemporaryDirectory(prefix="bascule-bench-") as name:
+            store = SqliteVectorStore(Path(name))
+            rows.append(await build(store, corpus, Path(name)))
+            show(rows[-1])
+            await store.close()
+            store, before = SqliteVectorStore(Path(name)), _rss_mb()
+            started_s = time.perf_counter()
+            await store.count(TENANT)
+            opened_ms = (time.perf_counter() - started_s) * 1e3
+            for percent in VISIBLE:
+                for row in [*await measure(store, corpus, percent, count), await top10(store, corpus, percent, count)]:
+                    rows.append(row)
+                    show(row)
+            rows.append({"chunks": size, "what": "open", "open_ms": round(opened_ms, 1), "rss_mb": _rss_mb() - before})
+            show(rows[-1])
+            await store.close()
+        if with_floors:
+            for row in await floors(corpus, count):
+                rows.append(row)
+                show(row)
+    return rows
+
+
+def _rss_mb() -> int:
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except FileNotFoundError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return pages * resource.getpagesize() // 1_000_000
+
+
+def show(row: Row) -> None:
+    print("  ".join(f"{key}={value}" for key, value in row.items()), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", default="10000,100000", help="numbers of chunks, comma-separated")
+    parser.add_argument("--queries", type=int, default=60, help="queries for each row")
+    parser.add_argument("--no-floors", action="store_true", help="leave out the engines alone")
+    parser.add_argument("--json", type=Path, help="write one JSON object per row to this file")
+    given = parser.parse_args()
+    rows = asyncio.run(bench([int(size) for size in given.sizes.split(",")], given.queries, not given.no_floors))
+    if given.json:
+        given.json.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""The process that reads untrusted files: `python -m bascule.child`, started by `rag.sandbox`, one document at a time.
+
+It takes its options from the first frame, gives up everything it does not need (`rag.confine`), and answers each further
+frame with a prepared document or a reason. `--report` prints what this system lets it give up, and ends.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from functools import cache
+from typing import BinaryIO
+
+from bascule.core.errors import IngestError
+from bascule.core.parsing import Parser
+from bascule.rag import tokens, wire
+from bascule.rag.confine import Limits, allow_cpu, confine
+from bascule.rag.prepare import Tokens, prepare
+
+_GRACE_S = 5.0
+
+
+@cache
+def parser_of(kind: str) -> Parser:
+    """The parser in plugins/parsers/KIND.py, imported when its first document arrives."""
+    module = importlib.import_module(f"bascule.plugins.parsers.{kind}")
+    parser: Parser = module.parser
+    return parser
+
+
+def main() -> None:
+    if "--report" in sys.argv[1:]:
+        print(json.dumps(confine(Limits())))
+        return
+    requests, replies = _own_the_pipes()
+    setup = wire.setups.decode(_read(requests) or b"")
+    counter = Tokens(*tokens.load(setup.prepare.tokenizer))  # before the files are out of reach
+    _send(replies, wire.Ready(confinement=confine(setup.limits)))
+    while (body := _read(requests)) is not None:
+        allow_cpu(setup.limits.cpu_s)
+        signal.setitimer(signal.ITIMER_REAL, setup.limits.wall_s + _GRACE_S)  # should the parent be gone by then
+        reply = _answer(
+            lambda work: prepare(work.data, work.name, work.media_type, parser_of, setup.prepare, counter), body
+        )
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        _send(replies, reply)
+        if isinstance(reply, wire.Refused) and reply.fault:
+            return  # what it holds after such a fault is anybody's guess
+
+
+def _answer(work_on: Callable[[wire.Work], wire.PreparedDocument], body: bytes) -> wire.Done | wire.Refused:
+    try:
+        document = work_on(wire.works.decode(body))
+    except IngestError as error:
+        return wire.Refused(message=str(error), reason=error.reason)
+    except MemoryError:
+        return wire.Refused(message="", reason="too_large", fault="memory")
+    except RecursionError:
+        return wire.Refused(message="The document is nested too deeply to be read.", reason="damaged")
+    except Exception as error:  # noqa: BLE001 - the job runner's edge: whatever a library raises on hostile bytes
+        return wire.Refused(message=type(error).__name__, reason="crashed", fault="crash")
+    return wire.Done(document=document, peak_bytes=_peak_bytes())
+
+
+def _peak_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _own_the_pipes() -> tuple[BinaryIO, BinaryIO]:
+    """Keep stdin and stdout for the protocol alone; whatever a library prints goes nowhere."""
+    requests, replies = os.dup(0), os.dup(1)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+    return os.fdopen(requests, "rb"), os.fdopen(replies, "wb")
+
+
+def _read(requests: BinaryIO) -> bytes | None:
+    header = requests.read(wire.HEADER.size)
+    if len(header) < wire.HEADER.size:
+        return None
+    body = requests.read(wire.HEADER.unpack(header)[0])
+    return body
+
+
+def _send(replies: BinaryIO, message: wire.Ready | wire.Done | wire.Refused) -> None:
+    replies.write(wire.frame(message))
+    replies.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""The command line on the data folder itself: its 0700 rights are the authority, unless `--key` narrows it to that key's.
+
+Safe beside a running server: every process opens the same catalogue, and only one of them runs the folder's jobs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from bascule.bootstrap import App, open_app
+from bascule.cli.backend import KeyRequest, Plain, Target
+from bascule.core.connectors import SkippedItem, SourceItem
+from bascule.core.errors import ConfigError, ScopeMissing
+from bascule.core.principals import (
+    DEFAULT_SCOPES,
+    SCOPE_ADMIN,
+    SCOPE_ASK,
+    SCOPE_INGEST,
+    Principal,
+    system_principal,
+)
+from bascule.core.rights import Rights
+from bascule.rag.ingest import Ingest
+from bascule.rag.questions import Questions
+from bascule.server.views import ChunkView, DocumentView, HitView, JobView, KeyView
+from bascule.settings import load
+
+
+@asynccontextmanager
+async def open_local(target: Target, *, work: bool) -> AsyncGenerator[LocalBackend]:
+    """Raises ConfigError when there is no data folder, and AuthenticationFailed for a key that is not valid."""
+    settings = load(target.config, data=target.data)
+    if not (settings.data / "secrets").is_dir():
+        raise ConfigError(f"There is no Bascule data folder at {settings.data}. Run: bascule init --data {settings.data}")
+    async with open_app(settings, work=work) as app:
+        if target.key:
+            principal = app.authenticator.principal(f"Bearer {target.key}")
+        else:
+            principal = system_principal(target.tenant)
+        yield LocalBackend(app, principal)
+
+
+class LocalBackend:
+    """Checks the scopes that the server's routes check; the catalogue checks the rights."""
+
+    def __init__(self, app: App, principal: Principal) -> None:
+        self.app = app
+        self._who = principal
+
+    def _needs(self, scope: str) -> Principal:
+        if not self._who.can(scope):
+            raise ScopeMissing(f"This key does not have the scope {scope!r}.")
+        return self._who
+
+    def _questions(self) -> Questions:
+        if self.app.questions is None:
+            raise ConfigError("Questions need [rag] enabled = true.")
+        return self.app.questions
+
+    def _ingest(self) -> Ingest:
+        if self.app.ingest is None:
+            raise ConfigError("Documents need [rag] enabled = true.")
+        return self.app.ingest
+
+    async def ask(self, question: str, collections: Sequence[str] | None, model: str | None) -> Plain:
+        who = self._needs(SCOPE_ASK)
+        found = await self._questions().answer(who, question, collections=collections or None, where={}, model=model)
+        return _plain(found)
+
+    async def search(self, query: str, collections: Sequence[str] | None, limit: int) -> list[Plain]:
+        who = self._needs(SCOPE_ASK)
+        hits = await self._questions().search(who, query, collections=collections or None, limit=limit, where={})
+        return [_plain(HitView.of(hit)) for hit in hits]
+
+    async def explain(self, answer_id: str) -> Plain:
+        return _plain(await self._questions().explain(self._needs(SCOPE_ASK), answer_id))
+
+    async def take(
+        self, collection: str, items: AsyncIterable[SourceItem | SkippedItem], rights: Rights | None
+    ) -> tuple[list[Plain], list[Plain]]:
+        who = self._needs(SCOPE_INGEST)
+        job, skipped = await self._ingest().take(who, collection, items, rights, source="folder")
+        return [_plain(JobView.of(job))], [_plain(item) for item in skipped]
+
+    def works(self) -> bool:
+        return self.app.jobs.working
+
+    async def jobs(self, limit: int) -> list[Plain]:
+        return [_plain(JobView.of(job)) for job in await self.app.catalogue.jobs(self._needs(SCOPE_INGEST), limit)]
+
+    async def job(self, job_id: str) -> Plain:
+        return _plain(JobView.of(await self.app.catalogue.job(self._needs(SCOPE_INGEST), job_id)))
+
+    async def documents(self, collection: str | None, limit: int, after: str | None) -> list[Plain]:
+        who = self._needs(SCOPE_ASK)
+        found = await self.app.catalogue.documents(who, collection, limit, after)
+        return [_plain(DocumentView.of(document, who)) for document in found]
+
+    async def document(self, document_id: str) -> Plain:
+        who = self._needs(SCOPE_ASK)
+        return _plain(DocumentView.of(await self.app.catalogue.document(who, document_id), who))
+
+    async def chunks(self, document_id: str) -> list[Plain]:
+        found = await self.app.catalogue.document_chunks(self._needs(SCOPE_ASK), document_id)
+        return [_plain(ChunkView.of(chunk)) for chunk in found]
+
+    async def delete(self, document_id: str) -> None:
+        await self._ingest().delete(self._needs(SCOPE_INGEST), document_id)
+
+    async def grant(self, document_id: str, allow: Sequence[str], deny: Sequence[str]) -> Plain:
+        who = self._needs(SCOPE_INGEST)
+        after = await self.app.rights.grant(who, document_id, allow, deny)
+        await self._ingest().settle()
+        return _plain(DocumentView.of(after, who))
+
+    async def revoke(self, document_id: str, marks: Sequence[str]) -> Plain:
+        who = self._needs(SCOPE_INGEST)
+        after = await self.app.rights.revoke(who, document_id, marks)
+        await self._ingest().settle()
+        return _plain(DocumentView.of(after, who))
+
+    async def create_key(self, wanted: KeyRequest) -> Plain:
+        record, key = await self.app.keys.create(
+            self._needs(SCOPE_ADMIN),
+            name=wanted.name,
+            tenant=wanted.tenant or self._who.tenant,
+            subject=wanted.subject,
+            groups=wanted.groups,
+            roles=wanted.roles,
+            scopes=wanted.scopes or sorted(DEFAULT_SCOPES),
+            expires_at=wanted.expires_at,
+            requests_per_min=wanted.requests_per_min,
+            tokens_per_min=wanted.tokens_per_min,
+            usd_per_day=wanted.usd_per_day,
+        )
+        return _plain(KeyView.of(record, key))
+
+    async def keys(self) -> list[Plain]:
+        return [_plain(KeyView.of(record)) for record in await self.app.keys.list(self._needs(SCOPE_ADMIN))]
+
+    async def revoke_key(self, key_id: str) -> Plain:
+        return _plain(KeyView.of(await self.app.keys.revoke(self._needs(SCOPE_ADMIN), key_id)))
+
+
+def _plain(value: Any) -> Any:
+    """Structs to the plain data that their JSON would be read back as."""
+    return msgspec.json.decode(msgspec.json.encode(value))

@@ -1,0 +1,138 @@
+"""ask, search and explain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from bascule.cli.backend import DEFAULT_TENANT, use
+from bascule.cli.options import Collections, Config, Data, Json, Key, Tenant, target
+from bascule.cli.output import Output
+
+Plain = Mapping[str, Any]
+
+REASONS: Mapping[str, str] = {
+    "no_evidence": "nothing you may read supports an answer",
+    "unsupported": "the model's answer was not supported by the passages",
+    "empty_collection": "there is nothing to search yet",
+    "upstream_error": "the model did not answer",
+}
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(ask)
+    app.command()(search)
+    app.command()(explain)
+
+
+def ask(
+    question: Annotated[str, typer.Argument(help="The question, in quotes.")],
+    collection: Collections = None,
+    model: Annotated[str | None, typer.Option(help="A name under [models].", show_default=False)] = None,
+    key: Key = None,
+    data: Data = None,
+    config: Config = None,
+    tenant: Tenant = DEFAULT_TENANT,
+    json_mode: Json = False,
+) -> None:
+    """Answer a question from the documents one may read, with citations, or refuse and say why."""
+    found = use(target(data, config, key, tenant), lambda backend: backend.ask(question, collection, model))
+    out = Output(json_mode)
+    if json_mode:
+        out.document(found)
+        return
+    for line in answer_lines(found):
+        out.say(line)
+    out.note(f"\nWhy this answer: bascule explain {found['id']}")
+
+
+def answer_lines(found: Plain) -> list[str]:
+    """An answer for reading: text, then numbered citations with title, headings and quote."""
+    lines = [str(found["answer"])] if found["answer"] else []
+    if found["status"] != "answered":
+        reason = str(found.get("reason") or "")
+        lines.append(f"({found['status']}: {REASONS.get(reason, reason or 'no reason given')})")
+    if found.get("citations"):
+        lines.append("")
+    for citation in found.get("citations", ()):
+        lines.append(f"[{citation['number']}] {place(citation)}")
+        lines.append(f'    "{shorten(str(citation["quote"]), 300)}"')
+    if found.get("degraded"):
+        lines.append(f"\nwithout: {', '.join(found['degraded'])}")
+    return lines
+
+
+def place(citation: Plain) -> str:
+    """Title, headings (the title itself not repeated) and page."""
+    title = str(citation["title"])
+    path = [part for part in citation.get("heading_path") or () if part != title]
+    page = f", page {citation['page']}" if citation.get("page") else ""
+    return " > ".join([title, *path]) + page
+
+
+def shorten(text: str, most: int) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= most else flat[: most - 1].rsplit(" ", 1)[0] + " …"
+
+
+def search(
+    query: Annotated[str, typer.Argument(help="What to look for, in quotes.")],
+    collection: Collections = None,
+    limit: Annotated[int, typer.Option(min=1, max=50, help="Most passages.")] = 10,
+    key: Key = None,
+    data: Data = None,
+    config: Config = None,
+    tenant: Tenant = DEFAULT_TENANT,
+    json_mode: Json = False,
+) -> None:
+    """Find passages one may read, best first."""
+    hits = use(target(data, config, key, tenant), lambda backend: backend.search(query, collection, limit))
+    out = Output(json_mode)
+    if json_mode:
+        out.document({"hits": hits})
+        return
+    if not hits:
+        out.note("Nothing you may read matches.")
+    for number, hit in enumerate(hits, 1):
+        parts = ", ".join(f"{name} {score:.2f}" for name, score in hit["parts"].items())
+        out.say(f"{number}. {place(hit)}  ({hit['score']:.2f}: {parts})")
+        out.say(f"   {shorten(hit['text'], 240)}")
+
+
+def explain(
+    id: Annotated[str, typer.Argument(metavar="ID", help="An answer's id.")],
+    key: Key = None,
+    data: Data = None,
+    config: Config = None,
+    tenant: Tenant = DEFAULT_TENANT,
+    json_mode: Json = False,
+) -> None:
+    """Why an answer came out as it did: every stage, what it did, and the diagnosis."""
+    found = use(target(data, config, key, tenant), lambda backend: backend.explain(id))
+    out = Output(json_mode)
+    if json_mode:
+        out.document(found)
+        return
+    stages = found.get("stages") or []
+    out.fields((name, value) for name, value in found.items() if not isinstance(value, (list, dict)))
+    for stage in stages:
+        out.say(f"\n{stage['name']}  {1000 * stage.get('took_s', 0):.1f} ms")
+        for line in _facts(stage.get("facts") or {}):
+            out.say("  " + line)
+
+
+def _facts(facts: Plain) -> Sequence[str]:
+    lines = []
+    for name, value in facts.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            lines.append(f"{name}:")
+            lines += ["  " + ", ".join(f"{k} {_short(v)}" for k, v in row.items()) for row in value]
+        else:
+            lines.append(f"{name}: {_short(value)}")
+    return lines
+
+
+def _short(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else shorten(str(value), 200)

@@ -1,0 +1,223 @@
+"""Durable jobs: whatever was accepted is worked on, by one process of the folder, until it has ended.
+
+A job's truth is its catalogue row. The worker is the process that holds a lock on one file; it sweeps for unfinished rows, so a
+job accepted by any process is done, and when the worker dies the next process takes over. Each run of a job is a DBOS workflow
+(see `db.workflows`): DBOS resumes at start what was under way, the sweep whatever it did not know of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+
+from bascule.core.catalogue import JobHandler
+from bascule.core.errors import BasculeError, ConfigError, StorageError
+from bascule.db.workflows import Workflows
+
+log = logging.getLogger(__name__)
+
+SWEEP_EVERY_S: Final = 0.5
+MAX_CONCURRENT: Final = 4
+MAX_BACKOFF_S: Final = 30.0
+State = Literal["idle", "standby", "worker"]
+
+
+class _Try(msgspec.Struct):
+    """How often a job was run in vain, and when it may be run again (monotonic seconds)."""
+
+    count: int = 0
+    not_before_s: float = 0.0
+
+
+class DurableJobs:
+    """Implements `core.catalogue.Jobs`."""
+
+    def __init__(
+        self,
+        url: str,
+        lock_path: Path,
+        unfinished: Callable[[], Awaitable[list[tuple[str, str]]]],
+        reset: Callable[[], Awaitable[object]],
+        *,
+        sweep_every_s: float = SWEEP_EVERY_S,
+        max_concurrent: int = MAX_CONCURRENT,
+    ) -> None:
+        """`url` is of the jobs' own database, SQLite or Postgres. `unfinished` names (tenant, job id) of every job not ended;
+        `reset` puts items a dead worker left running back into the queue, and is called once, when this process becomes the
+        worker. Swept jobs are of the kind registered first."""
+        self._url = url
+        self._lock_path = lock_path
+        self._unfinished = unfinished
+        self._reset = reset
+        self._every_s = sweep_every_s
+        self._max = max_concurrent
+        self._handlers: dict[str, JobHandler] = {}
+        self._kinds: dict[str, str] = {}
+        self._tries: dict[str, _Try] = {}
+        self._started: set[str] = set()
+        self._running: dict[str, asyncio.Task[object]] = {}
+        self._poke = asyncio.Event()
+        self._lock: int | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._workflows: Workflows | None = None
+
+    @property
+    def state(self) -> State:
+        """worker: this process works on jobs; standby: another one does; idle: not launched."""
+        if self._task is None:
+            return "idle"
+        return "worker" if self._lock is not None else "standby"
+
+    def register(self, kind: str, handler: JobHandler) -> None:
+        self._handlers[kind] = handler
+
+    async def launch(self) -> None:
+        """Returns at once; recovery and sweeping go on in the background. Raises ConfigError without a handler or when the
+        lock's folder cannot be written."""
+        if not self._handlers:
+            raise ConfigError("No job handler is registered.")
+        if self._task is None:
+            self._take_lock()
+            self._task = asyncio.create_task(self._serve())
+
+    async def submit(self, kind: str, tenant: str, job_id: str) -> None:
+        """The row is the acknowledgement; this only shortens the wait when the worker is this very process."""
+        self._kinds[job_id] = kind
+        self._tries.pop(job_id, None)
+        self._poke.set()
+
+    async def close(self) -> None:
+        """Stop working; what is under way stays unfinished in the catalogue and is resumed by the next worker."""
+        if self._task is None:
+            return
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        if self._workflows is not None:
+            await asyncio.to_thread(self._workflows.close)
+            self._workflows = None
+        self._release_lock()
+        self._task = None
+
+    def _take_lock(self) -> bool:
+        if self._lock is not None:
+            return True
+        try:
+            handle = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ConfigError(f"The jobs' lock file cannot be opened: {error.strerror}.") from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            return False
+        self._lock = handle
+        return True
+
+    def _release_lock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    async def _serve(self) -> None:
+        while not self._take_lock():
+            await asyncio.sleep(self._every_s)
+        log.info("this process works on jobs now")
+        await self._until_it_works(self._become_worker)
+        while True:
+            self._poke.clear()
+            try:
+                await self._sweep()
+            except StorageError as error:
+                log.warning("jobs: the sweep failed: %s", error.message)
+            await self._rest()
+
+    async def _until_it_works(self, act: Callable[[], Awaitable[None]]) -> None:
+        wait_s = self._every_s
+        while True:
+            try:
+                return await act()
+            except StorageError as error:
+                log.warning("jobs: cannot start yet: %s", error.message)
+            await asyncio.sleep(wait_s)
+            wait_s = min(wait_s * 2, MAX_BACKOFF_S)
+
+    async def _become_worker(self) -> None:
+        await self._reset()
+        workflows = Workflows(self._url, asyncio.get_running_loop(), self._run)
+        await asyncio.to_thread(workflows.open)
+        self._workflows = workflows
+
+    async def _rest(self) -> None:
+        try:
+            await asyncio.wait_for(self._poke.wait(), self._every_s)
+        except TimeoutError:
+            return
+
+    async def _sweep(self) -> None:
+        open_jobs = await self._unfinished()
+        known = {job_id for _, job_id in open_jobs}
+        for job_id in [key for key in self._tries if key not in known]:
+            del self._tries[job_id]
+        for tenant, job_id in open_jobs:
+            if len(self._started | self._running.keys()) >= self._max:
+                return
+            if self._is_due(job_id):
+                await self._start(tenant, job_id)
+
+    def _is_due(self, job_id: str) -> bool:
+        if job_id in self._started or job_id in self._running:
+            return False
+        tried = self._tries.get(job_id)
+        return tried is None or tried.not_before_s <= time.monotonic()
+
+    async def _start(self, tenant: str, job_id: str) -> None:
+        assert self._workflows is not None  # `_serve` sweeps only after `_become_worker`
+        kind = self._kinds.get(job_id) or next(iter(self._handlers))
+        tried = self._tries.setdefault(job_id, _Try())
+        tried.count += 1
+        tried.not_before_s = time.monotonic() + min(self._every_s * 2 ** min(tried.count, 16), MAX_BACKOFF_S)
+        self._started.add(job_id)
+        try:
+            await asyncio.to_thread(self._workflows.start, kind, tenant, job_id, tried.count)
+        except BaseException:
+            self._started.discard(job_id)
+            raise
+
+    async def _run(self, kind: str, tenant: str, job_id: str) -> str:
+        """What a workflow calls, on the application's own loop. Never raises: a failed run is seen by the sweep, since its
+        job is still unfinished."""
+        task = asyncio.current_task()
+        assert task is not None
+        handler = self._handlers.get(kind)
+        if handler is None or job_id in self._running:
+            return "beside"
+        self._running[job_id] = task
+        try:
+            await handler(tenant, job_id)
+            return "done"
+        except asyncio.CancelledError:
+            return "stopped"
+        except BasculeError as error:
+            log.warning("job %s: %s (will be tried again)", job_id, error.message)
+            return "failed"
+        except Exception as error:
+            log.error("job %s: %s (will be tried again)", job_id, type(error).__name__, exc_info=error)
+            return "failed"
+        finally:
+            del self._running[job_id]
+            self._started.discard(job_id)
+            self._kinds.pop(job_id, None)
+            self._poke.set()

@@ -1,0 +1,140 @@
+"""Is this data folder in order? Reads only; calls no provider."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, Protocol
+
+import msgspec
+
+from bascule.core.catalogue import Work
+from bascule.core.vectors import VectorStore
+
+if TYPE_CHECKING:
+    from bascule.settings import Settings
+
+State = Literal["ok", "warn", "fail"]
+LOW_DISK_BYTES: Final = 1_000_000_000
+FULL_DISK_BYTES: Final = 100_000_000
+ORPHAN_AGE_S: Final = 3600.0  # younger ones may belong to a request that is being accepted
+SHOWN: Final = 3
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the report: `fix` says what to do, "" when nothing needs doing."""
+
+    name: str
+    state: State
+    text: str
+    fix: str = ""
+
+
+class BlobNames(Protocol):
+    async def names(self) -> list[tuple[str, float]]: ...
+
+
+def folder(data: Path) -> Iterator[Finding]:
+    """Rights of the data folder and of every secret in it, and free disk space."""
+    open_to_others = [path for path in (data, *_private(data)) if stat.S_IMODE(path.stat().st_mode) & 0o077]
+    if open_to_others:
+        names = " ".join(str(path) for path in open_to_others[:SHOWN])
+        yield Finding(name="rights", state="fail", text="others can read the data folder", fix=f"chmod go-rwx {names}")
+    else:
+        yield Finding(name="rights", state="ok", text="only this user can read the data folder")
+    if data.stat().st_uid != os.geteuid():
+        yield Finding(
+            name="owner", state="warn", text="the data folder belongs to another user", fix="run as the folder's owner"
+        )
+    yield _disk(shutil.disk_usage(data).free)
+
+
+def _private(data: Path) -> Iterable[Path]:
+    secrets = data / "secrets"
+    return (secrets, *secrets.iterdir()) if secrets.is_dir() else ()
+
+
+def _disk(free_bytes: int) -> Finding:
+    text = f"{free_bytes / 1e9:.1f} GB free"
+    if free_bytes < FULL_DISK_BYTES:
+        return Finding(name="disk", state="fail", text=text, fix="free some space: documents can no longer be stored")
+    if free_bytes < LOW_DISK_BYTES:
+        return Finding(name="disk", state="warn", text=text, fix="free some space before the next large ingest")
+    return Finding(name="disk", state="ok", text=text)
+
+
+def model(settings: Settings) -> Finding:
+    """Whether the built-in embedding model is here and whole, where the configuration wants it."""
+    from bascule.ops.models import check
+
+    wanted = settings.rag.embedding_model
+    if not settings.rag.enabled or wanted != "minilm" or wanted in settings.models:
+        return Finding(name="model", state="ok", text="the built-in embedding model is not used")
+    found = check(settings.models_path)
+    if found.state == "ready":
+        return Finding(name="model", state="ok", text=f"embedding model whole ({found.fingerprint})")
+    state: State = "warn" if found.state == "missing" else "fail"
+    return Finding(
+        name="model", state=state, text=f"embedding model {found.state}: search is by words only", fix=found.problem
+    )
+
+
+def confinement() -> Finding:
+    """What the kernel enforces on the processes that parse untrusted files."""
+    from bascule.rag.sandbox import confinement as enforced
+
+    held = enforced()
+    lacking = sorted(name for name, on in held.items() if not on)
+    if not lacking:
+        return Finding(name="parsers", state="ok", text=f"the kernel confines parsers: {', '.join(sorted(held))}")
+    return Finding(
+        name="parsers",
+        state="warn",
+        text=f"the kernel does not enforce: {', '.join(lacking)}",
+        fix="take in only files you trust, or run on Linux 5.13 or newer with seccomp and Landlock",
+    )
+
+
+async def agreement(work: Work, store: VectorStore, tenants: Iterable[str]) -> list[Finding]:
+    """The index holds exactly the chunks that the catalogue says are live; what is still on its way is no fault."""
+    waiting = len(await work.index_changes(10_000))
+    missing = extra = total = 0
+    for tenant in sorted(tenants):
+        live, held = await work.live_chunk_ids(tenant), await store.chunk_ids(tenant)
+        missing, extra, total = missing + len(live - held), extra + len(held - live), total + len(live)
+    if not missing and not extra:
+        return [Finding(name="index", state="ok", text=f"catalogue and index agree on {total:,} chunks")]
+    text = f"of {total:,} chunks {missing:,} are missing from the index and {extra:,} are there that should not be"
+    if waiting:
+        fix = "a running server or `bascule ingest` will finish it"
+        return [Finding(name="index", state="warn", text=f"{text}; {waiting:,} changes wait", fix=fix)]
+    return [Finding(name="index", state="fail", text=text, fix="stop the server, remove the index files, start it again")]
+
+
+async def orphans(work: Work, blobs: BlobNames) -> Finding:
+    """Stored bytes that no document needs, and documents whose bytes are gone."""
+    live = await work.live_blobs()
+    names = await blobs.names()
+    held = {name for name, _ in names}
+    old = [name for name, age_s in names if name not in live and age_s > ORPHAN_AGE_S]
+    lost = live - held
+    if lost:
+        return Finding(
+            name="blobs", state="fail", text=f"{len(lost):,} documents have lost their stored bytes",
+            fix="restore the blobs folder from a backup, or ingest those documents again",
+        )
+    if old:
+        return Finding(
+            name="blobs", state="warn", text=f"{len(old):,} stored files belong to no document",
+            fix="they take space and nothing else; the next start of the server sweeps them",
+        )
+    return Finding(name="blobs", state="ok", text=f"{len(held):,} stored files, all accounted for")
+
+
+def worst(findings: Iterable[Finding]) -> State:
+    """The most serious state of all; "ok" for none."""
+    order: tuple[State, ...] = ("ok", "warn", "fail")
+    return max((finding.state for finding in findings), key=order.index, default="ok")

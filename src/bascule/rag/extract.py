@@ -1,0 +1,218 @@
+"""An answer without a model: the best sentences of the best passages, quoted and cited, or an honest refusal.
+
+Two questions are kept apart. *Is there evidence?* is asked of the passages (`Support`: coverage of the question's telling
+words, similarity, agreement of the two methods) against a threshold calibrated on real questions, docs/decisions/refusal.md.
+*Which sentences?* is asked only then.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from bascule.core.documents import Hit, VisibleChunk
+from bascule.rag import rerank, sentences, verify, words
+from bascule.rag.sentences import Sentence
+
+_WHEN: Final = re.compile(
+    r"\b(?:when|what (?:year|date|day|time)|how (?:long|old|often|soon)|cuándo|en qué año)\b", re.IGNORECASE
+)
+_COUNT: Final = re.compile(
+    r"\b(?:how (?:many|much|long|far|old|high|big|large|tall|fast|often)|what (?:percent\w*|number|amount|price|cost)|price|cost|cuánt[oa]s?)\b",
+    re.IGNORECASE,
+)
+_WHO: Final = re.compile(r"\b(?:who|whom|whose|which (?:person|king|team|company)|quién(?:es)?)\b", re.IGNORECASE)
+_WHERE: Final = re.compile(
+    r"\b(?:where|what (?:country|city|place|region)|which (?:country|city)|dónde)\b", re.IGNORECASE
+)
+_DEFINES: Final = re.compile(
+    r"^\W*(?:what(?:'s| is| are| was| were| does| do)|explain|define|describe|qué (?:es|son|hace))\b", re.IGNORECASE
+)
+_HOW_TO: Final = re.compile(r"^\W*how (?:do|can|should|to|could|would|does one)\b", re.IGNORECASE)
+_YEAR: Final = re.compile(r"\b(?:1\d{3}|20\d{2})\b|\b\d{1,2}(?:st|nd|rd|th)\b|\bcentur(?:y|ies)\b|\bsiglo\b")
+_LEANS: Final = re.compile(
+    r"^\W*(?:it|its|this|that|these|those|they|their|he|she|his|her|such|however|but|also|therefore|thus|then|so|and|otherwise|instead|see|note)\b",
+    re.IGNORECASE,
+)
+_SAYS_WHAT: Final = re.compile(
+    r"\b(?:is|are|was|were|means|refers|denotes|defines?|specif\w+|provides?|allows?|lets?|returns?|executes?|creates?)\b",
+    re.IGNORECASE,
+)
+SUPPORT_MIN: Final = 0.5
+MORE_MIN: Final = 0.86  # a further sentence must score this share of the best one
+
+
+class Support(msgspec.Struct, frozen=True):
+    """What speaks for an answer being there, each 0..1, and the probability that follows."""
+
+    coverage: float  # weighted share of the question's telling words in the best passage, its title and headings
+    nearness: float  # the same within one sentence and its neighbour
+    cosine: float | None  # of the passage nearest in meaning; None when searched by words alone
+    agreement: float  # do the two methods name the same passages
+    probability: float
+
+    @property
+    def enough(self) -> bool:
+        return self.probability >= SUPPORT_MIN
+
+
+class Pick(msgspec.Struct, frozen=True):
+    """A sentence chosen, where it stands, and what it scored."""
+
+    hit: Hit
+    sentence: Sentence
+    score: float
+
+
+class Scored(msgspec.Struct, frozen=True):
+    """A sentence that could be chosen; `coverage` counts its neighbours and headings for half."""
+
+    hit: Hit
+    sentence: Sentence
+    position: int
+    coverage: float
+    score: float
+
+
+def support(question: str, hits: Sequence[Hit]) -> Support:
+    """Of the reranked hits, best first."""
+    if not hits:
+        return Support(0.0, 0.0, None, 0.0, 0.0)
+    reading = rerank.read(question, [h.chunk for h in hits])
+    coverage = nearness = 0.0
+    for hit in hits[:5]:
+        body = reading.bodies[hit.chunk.id]
+        coverage = max(coverage, words.cover(reading.weights, body.all))
+        nearness = max(nearness, _nearest(reading, hit.chunk, body.heading))
+    cosines = [h.parts["cosine"] for h in hits if "cosine" in h.parts]
+    cosine = max(cosines) if cosines else None
+    agreement = _agreement(hits)
+    return Support(coverage, nearness, cosine, agreement, _probability(coverage, nearness, cosine, agreement))
+
+
+def _nearest(reading: rerank.Reading, chunk: VisibleChunk, heading: Sequence[str]) -> float:
+    best = 0.0
+    before: list[str] = []
+    for sentence in sentences.split(chunk.text):
+        own = reading.roots(sentence.text)
+        best = max(best, words.cover(reading.weights, [*own, *before, *heading]))
+        before = own
+    return best
+
+
+def _agreement(hits: Sequence[Hit]) -> float:
+    """Share of the three best of each method that are among the other's."""
+    tops = [
+        {h.chunk.id for h in sorted((h for h in hits if name in h.parts), key=lambda h: -h.parts[name])[:3]}
+        for name in ("dense", "lexical")
+    ]
+    if not tops[0] or not tops[1]:
+        return 0.0
+    return len(tops[0] & tops[1]) / 3
+
+
+def _probability(coverage: float, nearness: float, cosine: float | None, agreement: float) -> float:
+    if cosine is None:
+        z = -6.0 + 5.0 * coverage + 3.0 * nearness
+    else:
+        z = -6.5 + 3.0 * coverage + 2.0 * nearness + 6.0 * cosine + 0.5 * agreement
+    return 1 / (1 + math.exp(-z))
+
+
+def choose(
+    question: str, hits: Sequence[Hit], *, most: int, similarity: Mapping[tuple[str, int], float] | None = None
+) -> list[Pick]:
+    """One to `most` sentences, in the order to read them. `similarity`: cosine by (chunk id, start), where it was computed."""
+    scored = rank(question, hits, similarity=similarity)
+    if not scored:
+        return []
+    best = scored[0]
+    chosen = [best]
+    for other in scored[1:]:
+        if len(chosen) == most:
+            break
+        if other.score >= MORE_MIN * best.score and not _repeats(other, chosen):
+            chosen.append(other)
+    order = {s.hit.chunk.id: i for i, s in reversed(list(enumerate(chosen)))}
+    chosen.sort(key=lambda s: (order[s.hit.chunk.id], s.position))
+    return [Pick(s.hit, s.sentence, s.score) for s in chosen]
+
+
+def rank(
+    question: str, hits: Sequence[Hit], *, similarity: Mapping[tuple[str, int], float] | None = None
+) -> list[Scored]:
+    """Every whole sentence of the hits, best first."""
+    reading = rerank.read(question, [h.chunk for h in hits])
+    found = [s for h in hits for s in _scored(question, reading, h, similarity or {})]
+    return sorted(found, key=lambda s: (-s.score, s.hit.chunk.id, s.position))
+
+
+def _scored(
+    question: str, reading: rerank.Reading, hit: Hit, similarity: Mapping[tuple[str, int], float]
+) -> list[Scored]:
+    heading = set(reading.bodies[hit.chunk.id].heading)
+    all_ = sentences.split(hit.chunk.text)
+    own = [set(reading.roots(s.text)) for s in all_]
+    found = []
+    for position, sentence in enumerate(all_):
+        if not sentences.whole(sentence) or not _readable(sentence):
+            continue
+        near = heading | (own[position - 1] if position else set())
+        coverage = _covered(reading, own[position], near)
+        cosine = similarity.get((hit.chunk.id, sentence.start))
+        score = coverage + _fitting(question, reading, sentence, position) + 0.35 * hit.score
+        score += 0.0 if cosine is None else 1.0 * cosine
+        found.append(Scored(hit, sentence, position, coverage, score))
+    return found
+
+
+def _covered(reading: rerank.Reading, own: set[str], near: set[str]) -> float:
+    total = sum(reading.weights.values()) or 1.0
+    return sum(w * (1.0 if t in own else 0.5 if t in near else 0.0) for t, w in reading.weights.items()) / total
+
+
+def _readable(sentence: Sentence) -> bool:
+    count = len(sentence.text.split())
+    ends_open = sentence.text.endswith((":", "?", "…"))
+    return 3 <= count <= 90 and len(sentence.text) <= 600 and not ends_open
+
+
+def _fitting(question: str, reading: rerank.Reading, sentence: Sentence, position: int) -> float:
+    """Does it look like an answer to this kind of question?"""
+    text = sentence.text
+    score = 0.25 * rerank.phrases(reading, text)
+    if _COUNT.search(question):
+        score += 0.25 if verify.numbers(text) else -0.1
+    if _WHEN.search(question):
+        score += 0.2 if _YEAR.search(text) or verify.numbers(text) else -0.1
+    if _WHO.search(question) or _WHERE.search(question):
+        score += 0.1 if set(verify.names(text)) - set(words.plain(question)) else 0.0
+    if _DEFINES.search(question):
+        score += 0.25 * _defines(reading, text) + (0.05 if position == 0 else 0.0)
+    if _HOW_TO.search(question) and sentence.kind in ("entry", "row"):
+        score += 0.1
+    if _LEANS.match(text):
+        score -= 0.12
+    count = len(text.split())
+    return score - (0.15 if count < 5 else 0.1 if count > 50 else 0.0)
+
+
+def _defines(reading: rerank.Reading, text: str) -> float:
+    """The thing asked about is the subject: it stands before the first verb that says what something is."""
+    verb = _SAYS_WHAT.search(text)
+    if verb is None or verb.start() > 70:
+        return 0.0
+    return words.cover(reading.weights, reading.roots(text[: verb.start()]))
+
+
+def _repeats(one: Scored, chosen: Sequence[Scored]) -> bool:
+    mine = set(words.roots(one.sentence.text))
+    for other in chosen:
+        theirs = set(words.roots(other.sentence.text))
+        if mine and len(mine & theirs) / len(mine | theirs) > 0.6:
+            return True
+    return False

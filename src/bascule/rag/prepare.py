@@ -1,0 +1,89 @@
+"""A document's way from bytes to chunks, readable from top to bottom. Pure; untrusted bytes go through `sandbox` instead."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Collection
+from typing import Any, Final, Literal
+
+import msgspec
+
+from bascule.core.documents import PreparedDocument
+from bascule.core.errors import IngestError
+from bascule.core.parsing import ParsedDocument, Parser
+from bascule.rag import tokens
+from bascule.rag.chunk import chunk, joined
+from bascule.rag.clean import Cleaned, clean, clean_line
+from bascule.rag.detect import MEDIA_TYPES, Detected, detect
+from bascule.rag.redact import KINDS, redact, redact_blocks
+
+Parsers = Callable[[str], Parser]
+_MAX_TITLE_CHARS: Final = 200
+
+
+class PrepareOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`tokenizer` is the path of the embedding model's tokenizer.json, "" for the estimate. `kinds` is what is masked."""
+
+    chunk_tokens: int = 200
+    redact: Literal["mask", "off"] = "mask"
+    kinds: tuple[str, ...] = KINDS
+    tokenizer: str = ""
+    max_chunks: int = 100_000
+
+
+class Tokens(msgspec.Struct, frozen=True):
+    """How tokens are counted, and what to call it in the report."""
+
+    count: tokens.Count
+    name: str
+
+
+def prepare(
+    data: bytes, name: str, media_type: str, parsers: Parsers, options: PrepareOptions, counter: Tokens | None = None
+) -> PreparedDocument:
+    """Detect, parse, clean, redact, chunk. Raises IngestError with a reason that says what to do."""
+    counter = counter or Tokens(*tokens.load(options.tokenizer))
+    detected = detect(data, name, media_type)
+    parsed = parsers(detected.kind).parse(detected.data, name)
+    cleaned = clean(parsed.blocks)
+    if not cleaned.blocks:
+        raise IngestError(
+            "Nothing readable is left of the document: all of its text is hidden or invisible.", reason="empty"
+        )
+    kinds: Collection[str] = options.kinds if options.redact == "mask" else ()
+    blocks, masked = redact_blocks(cleaned.blocks, kinds=kinds)
+    chunks = chunk(blocks, budget=options.chunk_tokens, count=counter.count)
+    if len(chunks) > options.max_chunks:
+        raise IngestError(f"The document makes more than {options.max_chunks} chunks. Split it.", reason="too_large")
+    title_masks: Counter[str] = Counter()
+    title = redact(clean_line(parsed.title or _stem(name)), title_masks, kinds=kinds)[:_MAX_TITLE_CHARS]
+    report = _report(detected, parsed, cleaned, Counter(masked) + title_masks)
+    report |= {
+        "blocks": len(blocks),
+        "chunks": len(chunks),
+        "characters": len(joined(blocks)),
+        "tokens_by": counter.name,
+    }
+    return PreparedDocument(title=title, media_type=MEDIA_TYPES.get(detected.kind, ""), chunks=chunks, report=report)
+
+
+def _stem(name: str) -> str:
+    last = name.replace("\\", "/").rsplit("/", 1)[-1]
+    return unicodedata.normalize("NFC", last.rsplit(".", 1)[0] or last)
+
+
+def _report(detected: Detected, parsed: ParsedDocument, cleaned: Cleaned, masked: Counter[str]) -> dict[str, Any]:
+    """What happened to the document, for its owner to read: kinds and counts, never text."""
+    report: dict[str, Any] = {"kind": detected.kind, **detected.notes}
+    if detected.mislabelled:
+        report["mislabelled"] = f"named as {detected.claimed}, read as {detected.kind} by its content"
+    removed = dict(Counter(parsed.removed) + Counter(cleaned.removed))
+    if parsed.metadata.get("scanned_pages"):
+        report["scanned_pages"] = int(parsed.metadata["scanned_pages"])
+    for name, counts in (("removed", removed), ("repaired", cleaned.repaired), ("redacted", dict(masked))):
+        if counts:
+            report[name] = counts
+    if any(reason in removed for reason in ("hidden_text", "bidi_controls", "tag_characters")):
+        report["hidden_content"] = True
+    return report

@@ -1,0 +1,59 @@
+"""What the service and its parsing child say to each other: msgpack in frames of four length bytes. Never pickle."""
+
+from __future__ import annotations
+
+import struct
+from typing import Final, Literal
+
+import msgspec
+
+from bascule.core.documents import PreparedDocument
+from bascule.rag.confine import Limits
+from bascule.rag.prepare import PrepareOptions
+
+HEADER: Final = struct.Struct(">I")
+MAX_FRAME_BYTES: Final = 0xFFFFFFFF
+
+
+class Setup(msgspec.Struct, frozen=True, kw_only=True, tag="setup"):
+    limits: Limits
+    prepare: PrepareOptions
+
+
+class Work(msgspec.Struct, frozen=True, kw_only=True, tag="work"):
+    data: bytes
+    name: str
+    media_type: str
+
+
+class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
+    """`confinement`: measure -> "applied" or why not."""
+
+    confinement: dict[str, str]
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done"):
+    """`peak_bytes` is the most memory the child has held since it started."""
+
+    document: PreparedDocument
+    peak_bytes: int
+
+
+class Refused(msgspec.Struct, frozen=True, kw_only=True, tag="refused"):
+    """The document cannot be taken in; the child goes on, unless `fault` says what broke in it."""
+
+    message: str
+    reason: str
+    fault: Literal["", "memory", "crash"] = ""
+
+
+Reply = Ready | Done | Refused
+
+replies: Final = msgspec.msgpack.Decoder(Reply)
+setups: Final = msgspec.msgpack.Decoder(Setup)
+works: Final = msgspec.msgpack.Decoder(Work)
+
+
+def frame(message: msgspec.Struct) -> bytes:
+    body = msgspec.msgpack.encode(message)
+    return HEADER.pack(len(body)) + body

@@ -1,0 +1,413 @@
+"""A server over fakes, on a real loopback port: for tests of the HTTP edge that need no database, no index and no model."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bascule.core.calls import Call, Usage
+from bascule.core.chat import ChatChunk, ChatRequest, ChatResponse, ChatStream
+from bascule.core.connectors import SkippedItem, SourceItem
+from bascule.core.documents import Answer, Citation, Collection, Document, Hit, Job, JobItem, VisibleChunk
+from bascule.core.embedding import EmbeddingRequest, EmbeddingResponse
+from bascule.core.errors import AuthenticationFailed, BasculeError, NotFound
+from bascule.core.keys import KeyRecord
+from bascule.core.principals import ALL_SCOPES, Principal
+from bascule.core.rights import Rights
+from bascule.server.app import Application, create_app
+from bascule.server.run import Server, bind
+from bascule.settings import Exact
+
+ADMIN, READER, CHATTER = "bsk_admin", "bsk_reader", "bsk_chatter"
+DOCUMENT, CHUNK = "0190-doc", "c" * 32
+WHEN = "2026-01-02T03:04:05+00:00"
+HOSTILE = '<img src=x onerror="alert(1)"><script>alert(2)</script> https://evil.example/'
+
+
+class FakeAuthenticator:
+    """Three keys: all scopes; ask; chat. `revoked` names those that have stopped working."""
+
+    def __init__(self) -> None:
+        self.revoked: set[str] = set()
+        self._keys = {
+            ADMIN: Principal(tenant="t", subject="root", scopes=ALL_SCOPES, key_id="k1"),
+            READER: Principal(tenant="t", subject="ann", scopes=frozenset({"ask"}), key_id="k2"),
+            CHATTER: Principal(tenant="t", scopes=frozenset({"chat"}), key_id="k3"),
+        }
+
+    def principal(self, authorization: str | None) -> Principal:
+        key = (authorization or "").removeprefix("Bearer ")
+        if key not in self._keys or key in self.revoked:
+            raise AuthenticationFailed("The API key is not valid.")
+        return self._keys[key]
+
+    def record(self, principal: Principal) -> KeyRecord | None:
+        return a_key(principal.key_id)
+
+    async def refresh(self) -> None:
+        return None
+
+
+class FakeGateway:
+    """Says `reply`. `fails` is raised instead; `hold` keeps calls and streams waiting; `cut` ends a stream early."""
+
+    def __init__(self) -> None:
+        self.reply = "Hello there"
+        self.fails: Exception | None = None
+        self.cut: Exception | bool = False
+        self.hold: asyncio.Event | None = None
+        self.requests: list[tuple[Any, Call]] = []
+        self.cancelled = 0
+        self.closed = 0
+
+    def models(self) -> list[str]:
+        return ["fast"]
+
+    async def _enter(self, request: Any, call: Call) -> None:
+        self.requests.append((request, call))
+        if self.fails is not None:
+            raise self.fails
+        call.cache, call.cache_reason = "MISS", "first time"
+
+    async def _wait(self) -> None:
+        if self.hold is None:
+            return
+        try:
+            await self.hold.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+
+    async def chat(self, request: ChatRequest, call: Call) -> ChatResponse:
+        await self._enter(request, call)
+        await self._wait()
+        message = {"role": "assistant", "content": self.reply}
+        choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
+        body = msgspec.json.encode({"id": "x", "object": "chat.completion", "model": "fast", "choices": choices})
+        return ChatResponse(
+            wire=request.wire,
+            body=body,
+            model="fast",
+            provider="fake",
+            usage=Usage(),
+            text=self.reply,
+            finish="stop",
+            complete=True,
+        )
+
+    async def stream(self, request: ChatRequest, call: Call) -> ChatStream:
+        await self._enter(request, call)
+        return ChatStream(self._chunks(), wire=request.wire, model="fast", provider="fake", close=self._close)
+
+    async def _chunks(self) -> AsyncIterator[ChatChunk]:
+        for word in self.reply.split():
+            data = {"id": "x", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": word}}]}
+            yield ChatChunk(msgspec.json.encode(data), text=word)
+            await self._wait()
+        if isinstance(self.cut, Exception):
+            raise self.cut
+        if not self.cut:
+            yield ChatChunk(b"[DONE]", last=True)
+
+    async def _close(self) -> None:
+        self.closed += 1
+
+    async def embed(self, request: EmbeddingRequest, call: Call) -> EmbeddingResponse:
+        await self._enter(request, call)
+        vector = b"\x00\x00\x80\x3f\x00\x00\x00\x00"  # 1.0, 0.0
+        return EmbeddingResponse(
+            vectors=(vector,) * len(request.texts),
+            dimension=2,
+            model=request.model,
+            provider="fake",
+            fingerprint="f",
+            usage=Usage(input_tokens=3),
+        )
+
+
+class FakeCatalogue:
+    """One document with one passage, readable by all three keys; any other id is not found."""
+
+    def __init__(self) -> None:
+        self.fails: BasculeError | None = None
+        self.rights = Rights(allow=frozenset({"public", "group:hr"}), owner="root")
+
+    async def change_mark(self) -> str:
+        if self.fails is not None:
+            raise self.fails
+        return "1"
+
+    async def active_keys(self) -> list[KeyRecord]:
+        return []
+
+    async def collections(self, principal: Principal) -> list[Collection]:
+        if self.fails is not None:
+            raise self.fails
+        return [Collection(id="c1", tenant="t", name="handbook")]
+
+    async def documents(
+        self, principal: Principal, collection: str | None, limit: int, after: str | None
+    ) -> list[Document]:
+        return [a_document(self.rights)] if collection in (None, "handbook") else []
+
+    async def document(self, principal: Principal, document_id: str) -> Document:
+        if document_id != DOCUMENT:
+            raise NotFound("There is no such thing, or you may not see it.")
+        return a_document(self.rights)
+
+    async def document_chunks(self, principal: Principal, document_id: str) -> list[VisibleChunk]:
+        await self.document(principal, document_id)
+        return [a_chunk()]
+
+    async def passage(self, principal: Principal, chunk_id: str) -> VisibleChunk:
+        if chunk_id != CHUNK:
+            raise NotFound("There is no such thing, or you may not see it.")
+        return a_chunk()
+
+    async def neighbours(self, principal: Principal, chunk_id: str, before: int, after: int) -> list[VisibleChunk]:
+        return []
+
+    async def jobs(self, principal: Principal, limit: int) -> list[Job]:
+        return [a_job()]
+
+    async def job(self, principal: Principal, job_id: str) -> Job:
+        if job_id != "j1":
+            raise NotFound("There is no such thing, or you may not see it.")
+        return a_job()
+
+
+class FakeKeys:
+    async def create(self, principal: Principal, **given: Any) -> tuple[KeyRecord, str]:
+        self.made = given
+        return a_key("k9"), "bsk_new"
+
+    async def list(self, principal: Principal) -> list[KeyRecord]:
+        return [a_key("k1")]
+
+    async def revoke(self, principal: Principal, key_id: str) -> KeyRecord:
+        if key_id != "k1":
+            raise NotFound("There is no such thing, or you may not see it.")
+        return a_key(key_id)
+
+
+class FakeRights:
+    def __init__(self, catalogue: FakeCatalogue) -> None:
+        self._catalogue = catalogue
+
+    async def replace(
+        self, principal: Principal, document_id: str, allow: Sequence[str], deny: Sequence[str]
+    ) -> Document:
+        await self._catalogue.document(principal, document_id)
+        self._catalogue.rights = Rights.of(allow, deny, "root")
+        return a_document(self._catalogue.rights)
+
+
+class FakeIngest:
+    def __init__(self) -> None:
+        self.taken: list[tuple[str, SourceItem | SkippedItem, Rights | None]] = []
+        self.deleted: list[str] = []
+
+    async def take(
+        self, principal: Principal, collection: str, items: Any, rights: Rights | None, source: str = "upload"
+    ) -> tuple[Job, list[SkippedItem]]:
+        if hasattr(items, "__aiter__"):
+            self.taken += [(collection, item, rights) async for item in items]
+        else:
+            self.taken += [(collection, item, rights) for item in items]
+        return a_job(), [SkippedItem(external_id="big.bin", reason="larger than allowed")]
+
+    async def delete(self, principal: Principal, document_id: str) -> None:
+        if document_id != DOCUMENT:
+            raise NotFound("There is no such thing, or you may not see it.")
+        self.deleted.append(document_id)
+
+    async def settle(self) -> None:
+        return None
+
+
+class FakeEvent(msgspec.Struct, frozen=True):
+    event: str
+    data: Any
+
+
+class FakeQuestions:
+    """Answers `found`. `fails` is raised instead, in a stream after its first delta."""
+
+    def __init__(self) -> None:
+        self.found = an_answer()
+        self.fails: Exception | None = None
+        self.asked: list[dict[str, Any]] = []
+        self.closed = 0
+
+    async def answer(self, principal: Principal, question: str, **given: Any) -> Answer:
+        self.asked.append({"question": question, **given})
+        if given["collections"] == ["nowhere"]:
+            raise NotFound("There is no such thing, or you may not see it.", param="collections")
+        if self.fails is not None:
+            raise self.fails
+        return self.found
+
+    async def stream(self, principal: Principal, question: str, **given: Any) -> AsyncIterator[FakeEvent]:
+        self.asked.append({"question": question, **given})
+        try:
+            yield FakeEvent("sources", {"sources": []})
+            yield FakeEvent("delta", {"text": self.found.answer})
+            if self.fails is not None:
+                raise self.fails
+            for citation in self.found.citations:
+                yield FakeEvent("citation", citation)
+            yield FakeEvent("done", self.found)
+        finally:
+            self.closed += 1
+
+    async def search(self, principal: Principal, query: str, **given: Any) -> list[Hit]:
+        self.asked.append({"query": query, **given})
+        return [Hit(chunk=a_chunk(), score=1.0, parts={"lexical": 1.0})]
+
+    async def explain(self, principal: Principal, answer_id: str) -> dict[str, Any]:
+        if answer_id != "a1":
+            raise NotFound("There is no such thing, or you may not see it.")
+        return {"id": "a1", "diagnosis": "answered"}
+
+
+class FakeApp:
+    """Everything `create_app` asks an App for. Settings are given as sections, e.g. `server={"max_body_bytes": 99}`."""
+
+    def __init__(self, **sections: Any) -> None:
+        self.settings = Exact(data=Path(tempfile.gettempdir()) / "unused", **sections)
+        self.authenticator = FakeAuthenticator()
+        self.gateway = FakeGateway()
+        self.catalogue = FakeCatalogue()
+        self.keys = FakeKeys()
+        self.rights = FakeRights(self.catalogue)
+        self.ingest: FakeIngest | None = FakeIngest()
+        self.questions: FakeQuestions | None = FakeQuestions()
+        self.degraded: list[str] = ["lexical_only: no embedding model"]
+
+
+@asynccontextmanager
+async def serving(app: Any) -> AsyncIterator[tuple[str, Application]]:
+    """(base URL, the application) while it is served on a free loopback port."""
+    application = create_app(app)
+    listener = bind("127.0.0.1", 0)
+    server = Server(application, listener, drain_s=1)
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        async with asyncio.timeout(10):
+            while not server.started:
+                await asyncio.sleep(0.005)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", application
+    finally:
+        server.should_exit = True
+        await task
+        listener.close()
+
+
+async def until(condition: Callable[[], object], within_s: float, every_s: float = 0.01) -> None:
+    """Wait until `condition()` is true. Raises TimeoutError."""
+    async with asyncio.timeout(within_s):
+        while not condition():
+            await asyncio.sleep(every_s)
+
+
+def a_chunk() -> VisibleChunk:
+    return VisibleChunk(
+        id=CHUNK,
+        document_id=DOCUMENT,
+        collection_id="c1",
+        collection="handbook",
+        title="Returns " + HOSTILE,
+        name="returns.md",
+        source="upload",
+        text="Goods may be returned within 30 days. " + HOSTILE,
+        heading_path=("Policies", "Returns"),
+        start=0,
+        end=80,
+        page=2,
+        ordinal=0,
+        tokens=12,
+        version=1,
+        metadata={},
+        updated_at=WHEN,
+    )
+
+
+def an_answer() -> Answer:
+    citation = Citation(
+        number=1,
+        document_id=DOCUMENT,
+        chunk_id=CHUNK,
+        title="Returns " + HOSTILE,
+        quote="Goods may be returned within 30 days.",
+        span=(0, 37),
+        collection="handbook",
+    )
+    return Answer(
+        id="a1",
+        status="answered",
+        answer=f"Goods may be returned within 30 days. [1] {HOSTILE} [7]",
+        citations=(citation,),
+        usage={"input_tokens": 5, "output_tokens": 2},
+        degraded=("lexical_only",),
+    )
+
+
+def a_document(rights: Rights) -> Document:
+    return Document(
+        id=DOCUMENT,
+        tenant="t",
+        collection_id="c1",
+        collection="handbook",
+        external_id="returns.md",
+        name="returns.md",
+        title="Returns " + HOSTILE,
+        source="upload",
+        state="indexed",
+        version=1,
+        content_hash="00",
+        media_type="text/markdown",
+        size_bytes=10,
+        chunk_count=1,
+        rights=rights,
+        metadata={},
+        created_at=WHEN,
+        updated_at=WHEN,
+        report={"redacted": {"email": 1}},
+    )
+
+
+def a_job() -> Job:
+    failed = JobItem(id="i1", job_id="j1", document_id="d2", name="scan.pdf", state="failed", reason="No text in it.")
+    items: Sequence[JobItem] = (failed,)
+    return Job(
+        id="j1",
+        tenant="t",
+        collection="handbook",
+        kind="ingest",
+        state="done",
+        created_at=WHEN,
+        finished_at=WHEN,
+        counts={"indexed": 1, "failed": 1},
+        items=tuple(items),
+    )
+
+
+def a_key(key_id: str) -> KeyRecord:
+    return KeyRecord(
+        id=key_id,
+        tenant="t",
+        name="demo",
+        prefix="bsk_demo1234",
+        secret_hash="ff" * 32,
+        subject="ann",
+        groups=frozenset(),
+        roles=frozenset(),
+        scopes=frozenset({"ask"}),
+        created_at=WHEN,
+    )
