@@ -29,24 +29,7 @@ from bascule.core.resources import Resources
 from bascule.plugins.providers import onnx
 
 MODELS = Path(os.environ.get("BASCULE_MODELS_DIR") or Path(__file__).parents[1] / ".models")
-WORDS = [
-    "the",
-    "bridge",
-    "opens",
-    "for",
-    "ships",
-    "and",
-    "closes",
-    "for",
-    "cars",
-    "when",
-    "river",
-    "traffic",
-    "is",
-    "low",
-    "in",
-    "winter",
-]
+WORDS = "the bridge opens for ships and closes for cars when river traffic is low in winter".split()  # noqa: SIM905
 
 
 def text_of(tokens: int) -> str:

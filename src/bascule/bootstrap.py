@@ -8,12 +8,11 @@ import importlib.util
 import logging
 import os
 import pkgutil
-import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -31,16 +30,18 @@ from bascule.core.vectors import VectorStore
 from bascule.db.blobs import FolderBlobs
 from bascule.db.catalogue import SqlCatalogue
 from bascule.db.catalogue import connect as connect_catalogue
+from bascule.db.folder import prepare_folder
 from bascule.db.jobs import DurableJobs
 from bascule.gateway.call_writer import CallWriter
 from bascule.gateway.gateway import Gateway, build
 from bascule.gateway.routes import Limits, Options, Route, Target
-from bascule.rag.index import Indexer
-from bascule.rag.ingest import KIND, Ingest
-from bascule.rag.options import RagOptions
-from bascule.rag.questions import Questions
-from bascule.rag.sandbox import Sandbox, SandboxOptions
-from bascule.settings import ModelSettings, ProviderSettings, Settings, TargetSettings
+from bascule.settings import ModelSettings, ProviderSettings, Settings, StoreSettings, TargetSettings
+
+if TYPE_CHECKING:  # a gateway without rag loads none of it
+    from bascule.rag.index import Indexer
+    from bascule.rag.ingest import Ingest
+    from bascule.rag.questions import Questions
+    from bascule.rag.sandbox import Sandbox, SandboxOptions
 
 log = logging.getLogger(__name__)
 
@@ -112,27 +113,6 @@ def secret(reference: str) -> str:
 
 
 # ---------------------------------------------------------------- the data folder
-
-
-def prepare_folder(data: Path) -> None:
-    """Create the data folder and its secrets (0700 / 0600). Raises ConfigError when somebody else could read it."""
-    data.mkdir(parents=True, exist_ok=True, mode=0o700)
-    mode = data.stat().st_mode & 0o777
-    if mode & 0o077:
-        if any(data.iterdir()):
-            raise ConfigError(f"The data folder {data} can be read by others (mode {mode:o}). Run: chmod 700 {data}")
-        data.chmod(0o700)
-    folder = data / "secrets"
-    folder.mkdir(exist_ok=True, mode=0o700)
-    key = folder / "prompt.key"
-    if not key.exists():
-        fresh = folder / f".prompt.{secrets.token_hex(4)}"
-        with open(fresh, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
-            file.write(secrets.token_bytes(32))
-        # A hard link fails when another process was first: both then read the same key.
-        with suppress(FileExistsError):
-            os.link(fresh, key)
-        fresh.unlink()
 
 
 async def init(settings: Settings) -> str | None:
@@ -244,7 +224,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> App:
     http = await stack.enter_async_context(client.connect(client.Settings(pool_size=settings.gateway.pool_size)))
     resources = Resources(http=http, data=settings.data.resolve(), models=settings.models_path.resolve(), secret=secret)
     catalogue = await stack.enter_async_context(connect_catalogue(*_urls(settings)))
-    state = await connect_plugin(stack, "state_stores", "state_store", settings.state_store, resources)
+    state = await connect_plugin(stack, "state_stores", "state_store", _with_cache_size(settings), resources)
     authenticator = Authenticator(catalogue)
     await authenticator.refresh()
     await _in_background(stack, authenticator.watch())
@@ -284,17 +264,33 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> App:
     return app
 
 
+def _with_cache_size(settings: Settings) -> StoreSettings:
+    """The memory store holds the cache: unless it says otherwise itself, it is as large as the cache may be."""
+    given = settings.state_store
+    extra = given.model_extra or {}
+    if given.kind != "memory" or "max_bytes" in extra:
+        return given
+    return StoreSettings(kind="memory", **{"max_bytes": settings.gateway.cache_max_bytes})
+
+
 def _options(settings: Settings) -> Options:
     gateway = settings.gateway
     return Options(
         cache_max_entry_bytes=gateway.cache_max_entry_bytes,
         max_attempts=gateway.max_attempts,
         max_depth=gateway.max_depth,
+        max_request_bytes=settings.server.max_body_bytes,
+        max_stream_bytes=gateway.max_reply_bytes,
         timeout_s=gateway.timeout_s,
     )
 
 
 async def _open_rag(app: App, models: Mapping[str, ModelSettings], resources: Resources, stack: AsyncExitStack) -> None:
+    from bascule.rag.index import Indexer
+    from bascule.rag.ingest import KIND, Ingest
+    from bascule.rag.options import RagOptions
+    from bascule.rag.questions import Questions
+
     settings, rag = app.settings, app.settings.rag
     store: VectorStore = await connect_plugin(stack, "vector_stores", "rag.vector_store", rag.vector_store, resources)
     embedder = await _embedder(app, models)
@@ -352,22 +348,30 @@ class _LazySandbox:
         self._open: Sandbox | None = None
 
     def get(self) -> Sandbox:
+        from bascule.rag.sandbox import Sandbox
+
         if self._open is None:
             self._open = Sandbox(self._options())
-            self._stack.push_async_callback(self._open.aclose)
+            self._stack.push_async_callback(self._open.close)
         return self._open
 
     def _options(self) -> SandboxOptions:
+        from bascule.rag.confine import Limits as ProcessLimits
+        from bascule.rag.prepare import PrepareOptions
+        from bascule.rag.sandbox import SandboxOptions
+
         rag = self._rag
         tokenizer = self._models / BUILT_IN_MODEL / "tokenizer.json"
         return SandboxOptions(
             processes=rag.parser_processes,
-            memory_bytes=rag.parser_memory_bytes,
-            cpu_s=rag.parser_cpu_s,
-            wall_s=rag.parser_wall_s,
-            chunk_tokens=rag.chunk_tokens,
-            redact=rag.redact == "mask",
-            tokenizer=str(tokenizer) if tokenizer.is_file() else "",
+            limits=ProcessLimits(
+                memory_bytes=rag.parser_memory_bytes, cpu_s=rag.parser_cpu_s, wall_s=rag.parser_wall_s
+            ),
+            prepare=PrepareOptions(
+                chunk_tokens=rag.chunk_tokens,
+                redact=rag.redact,
+                tokenizer=str(tokenizer) if tokenizer.is_file() else "",
+            ),
         )
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import BinaryIO
 
+from bascule.core.documents import PreparedDocument
 from bascule.core.errors import IngestError
 from bascule.core.parsing import Parser
 from bascule.rag import tokens, wire
@@ -53,7 +54,7 @@ def main() -> None:
             return  # what it holds after such a fault is anybody's guess
 
 
-def _answer(work_on: Callable[[wire.Work], wire.PreparedDocument], body: bytes) -> wire.Done | wire.Refused:
+def _answer(work_on: Callable[[wire.Work], PreparedDocument], body: bytes) -> wire.Done | wire.Refused:
     try:
         document = work_on(wire.works.decode(body))
     except IngestError as error:

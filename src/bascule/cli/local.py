@@ -87,7 +87,7 @@ class LocalBackend:
         return [_plain(JobView.of(job))], [_plain(item) for item in skipped]
 
     def works(self) -> bool:
-        return self.app.jobs.working
+        return self.app.jobs.state == "worker"
 
     async def jobs(self, limit: int) -> list[Plain]:
         return [_plain(JobView.of(job)) for job in await self.app.catalogue.jobs(self._needs(SCOPE_INGEST), limit)]

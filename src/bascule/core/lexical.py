@@ -8,7 +8,8 @@ from typing import Final
 
 _WORD: Final = re.compile(r"[^\W_]+(?:['’][^\W_]+)*", re.UNICODE)
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-_IDENTIFIER: Final = re.compile(r"[^\W\d_][\w]*(?:[._/:\-][\w]+)+", re.UNICODE)
+# From the start of a word only, and never giving back what it took: linear in the text, whatever the text is.
+_IDENTIFIER: Final = re.compile(r"(?<!\w)[^\W\d_]\w*+(?:[._/:\-]\w++)+", re.UNICODE)
 _VOWEL: Final = re.compile(r"[aeiouy]")
 _LOST_E: Final = re.compile(r"[^aeiou][aeiou][^aeiouwxy]")
 MAX_TERM_CHARS: Final = 64
@@ -195,7 +196,7 @@ def _mentioned(text: str, start: int, end: int, before: str) -> bool:
     """Is this stop word talked about rather than used: quoted ("with"), after a determiner (the `with` statement; a for
     loop), or directly before a word for a part of a language (for loops)? Then it is what the text is about."""
     if before in _DETERMINERS or (
-        0 < start and end < len(text) and text[start - 1] in _QUOTES and text[end] in _QUOTES
+        start > 0 and end < len(text) and text[start - 1] in _QUOTES and text[end] in _QUOTES
     ):
         return True
     follower = _NEXT_WORD.match(text, end)

@@ -13,6 +13,7 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal
 
@@ -68,6 +69,7 @@ class DurableJobs:
         self._lock: int | None = None
         self._task: asyncio.Task[None] | None = None
         self._workflows: Workflows | None = None
+        self._closing = False
 
     @property
     def state(self) -> State:
@@ -98,6 +100,7 @@ class DurableJobs:
         """Stop working; what is under way stays unfinished in the catalogue and is resumed by the next worker."""
         if self._task is None:
             return
+        self._closing = True
         self._task.cancel()
         await asyncio.wait([self._task])
         tasks = list(self._running.values())
@@ -109,7 +112,7 @@ class DurableJobs:
             await asyncio.to_thread(self._workflows.close)
             self._workflows = None
         self._release_lock()
-        self._task = None
+        self._task, self._closing = None, False
 
     def _take_lock(self) -> bool:
         if self._lock is not None:
@@ -133,11 +136,10 @@ class DurableJobs:
 
     async def _serve(self) -> None:
         while not self._take_lock():
-            await asyncio.sleep(self._every_s)
+            await self._rest()
         log.info("this process works on jobs now")
         await self._until_it_works(self._become_worker)
         while True:
-            self._poke.clear()
             try:
                 await self._sweep()
             except StorageError as error:
@@ -156,15 +158,13 @@ class DurableJobs:
 
     async def _become_worker(self) -> None:
         await self._reset()
-        workflows = Workflows(self._url, asyncio.get_running_loop(), self._run)
-        await asyncio.to_thread(workflows.open)
-        self._workflows = workflows
+        self._workflows = Workflows(self._url, asyncio.get_running_loop(), self._run)
+        await asyncio.to_thread(self._workflows.open)
 
     async def _rest(self) -> None:
-        try:
+        with suppress(TimeoutError):
             await asyncio.wait_for(self._poke.wait(), self._every_s)
-        except TimeoutError:
-            return
+        self._poke.clear()
 
     async def _sweep(self) -> None:
         open_jobs = await self._unfinished()
@@ -202,7 +202,9 @@ class DurableJobs:
         task = asyncio.current_task()
         assert task is not None
         handler = self._handlers.get(kind)
-        if handler is None or job_id in self._running:
+        if handler is None or self._closing:
+            return "stopped"
+        if job_id in self._running:
             return "beside"
         self._running[job_id] = task
         try:

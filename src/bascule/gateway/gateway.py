@@ -56,6 +56,11 @@ class Gateway:
     def route(self, model: str) -> Route | None:
         return self._routes.get(model)
 
+    @property
+    def under_way(self) -> int:
+        """Shared upstream calls that have not ended."""
+        return self._shared.under_way
+
     async def embedder(self, model: str, *, tenant: str = "system") -> GatewayEmbedder:
         """The embedder of one model. Its fingerprint and dimension are learnt by embedding one word.
 

@@ -58,11 +58,8 @@ def fetch(source: str, files: Sequence[PinnedFile], folder: Path, progress: Prog
 
 
 def sha256_of(path: Path) -> str:
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(CHUNK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _copy_verified(source: IO[bytes], pinned: PinnedFile, target: Path, on_bytes: Callable[[int], None]) -> None:

@@ -10,7 +10,6 @@ import ctypes
 import os
 import platform
 import resource
-import site
 import sys
 import sysconfig
 from collections.abc import Iterable
@@ -103,22 +102,12 @@ def _prctl(libc: ctypes.CDLL, option: int, value: int) -> str:
 
 
 def _readable() -> list[Path]:
-    """Where code lies: the interpreter, its libraries and installed packages. Documents and secrets do not."""
-    here = Path(__file__).resolve().parent.parent
-    code = [sys.base_prefix, sys.prefix, *site.getsitepackages(), *sysconfig.get_paths().values(), str(here)]
-    system = [
-        "/usr/lib",
-        "/usr/lib64",
-        "/lib",
-        "/lib64",
-        "/usr/local/lib",
-        "/usr/share/zoneinfo",
-        "/dev/null",
-        "/dev/urandom",
-    ]
-    broad = {Path("/"), Path("/usr"), Path("/usr/local")}
-    found = {Path(p).resolve() for p in [*code, *system] if p and Path(p).exists()}
-    return sorted(found - broad)
+    """Where code lies: the standard library, what is importable, the system's libraries. Documents and secrets do not."""
+    paths = sysconfig.get_paths()
+    code = [paths["stdlib"], paths["platstdlib"], *sys.path, str(Path(__file__).parent.parent)]
+    system = ["/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/share/zoneinfo", "/dev/null", "/dev/urandom"]
+    found = {Path(path).resolve() for path in [*code, *system] if path and Path(path).exists()}
+    return sorted(found - {Path("/"), Path("/usr"), Path("/usr/local"), Path.home()})
 
 
 def _restrict_files(libc: ctypes.CDLL, readable: Iterable[Path]) -> str:

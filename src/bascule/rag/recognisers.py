@@ -18,7 +18,7 @@ from bascule.core.policies import Finding
 
 _EMAIL: Final = re.compile(r"(?<![\w.%+\-])[\w.%+\-]{1,64}@(?:[\w\-]{1,63}\.){1,8}[^\W\d_]{2,24}(?![\w\-])")
 
-_SEPARATED_DIGITS: Final = re.compile(r"(?<!\d)\d(?:[\s\-.]{0,3}\d){11,}+")
+_SEPARATED_DIGITS: Final = re.compile(r"(?<![\d+])\d(?:[\s\-.]{0,3}\d){11,}+")
 _CARD_PREFIX: Final = re.compile(r"4|5[0-8]|2(?:2[2-9]|[3-6]|7[01]|720)|3[4-9]|30[0-5]|6|2131|1800|62|81")
 _GROUP: Final = re.compile(r"\d+")
 
@@ -37,10 +37,15 @@ _SSN: Final = re.compile(r"(?<![\w\-])(?!000|666|9\d\d)(\d{3})([\- .])(?!00)(\d{
 _SSN_BARE: Final = re.compile(r"(?<![\w\-])(?!000|666|9\d\d)\d{3}(?!00)\d{2}(?!0000)\d{4}(?![\w\-])")
 _SSN_CONTEXT: Final = re.compile(r"\bssn\b|social security|taxpayer|\bitin\b", re.IGNORECASE)
 
-_PHONE: Final = re.compile(r"(?<![\w.\-/+])(?:\+|00)?\(?\d{1,4}\)?(?:[\s.\-/()]{0,2}\d{1,5}){1,6}(?![\w/]|[.\-]\d)")
-_PHONE_CONTEXT: Final = re.compile(
-    r"\b(?:phone|tel|telephone|mobile|cell|fax|call|dial|whatsapp|sms|hotline|contact)\b", re.IGNORECASE
+_PHONE: Final = re.compile(
+    r"(?<![\w.\-/+])(?:\+|00)?\(?\d{1,4}\)?(?:[ \t.\-/()]{0,2}\d{1,5}){1,6}(?:\s?(?:x|ext\.?)\s?\d{1,6})?(?![\w/]|[.\-]\d)"
 )
+_PHONE_CONTEXT: Final = re.compile(
+    r"\b(?:phone|tel|telephone|mobile|cell|fax|call|dial|whatsapp|sms|hotline|contact|desk|office|reach)\b",
+    re.IGNORECASE,
+)
+_PHONE_LABEL: Final = re.compile(r"[\s\-(]{0,3}(?:office|fax|mobile|home|work|cell|phone)\b", re.IGNORECASE)
+_NO_PHONE: Final = re.compile(r"\d{4}-\d\d-\d\d|[+-]?\d+\.\d+\Z")  # a date, a decimal number
 _PHONE_SHAPE: Final = re.compile(
     r"(?:\+|00)[1-9](?:[\s.\-/()]{0,3}\d){6,14}"  # international
     r"|\(\d{2,5}\)[\s.\-]{0,2}\d{3,4}(?:[\s.\-]?\d{2,5}){0,2}"  # (area) number
@@ -154,12 +159,18 @@ def phone(text: str, context: str) -> Iterator[Finding]:
     named = bool(_PHONE_CONTEXT.search(context))
     for match in _PHONE.finditer(text):
         found = match.group().rstrip(" .-/(")
-        digits = sum(char.isdigit() for char in found)
-        if not 7 <= digits <= 15 or "\n" in found:
+        plain = re.split(r"\s?[xe]", found)[0]
+        digits = sum(char.isdigit() for char in plain)
+        if not 7 <= digits <= 15 or _NO_PHONE.match(found):
             continue
-        beside = named or _PHONE_CONTEXT.search(text, max(0, match.start() - 30), match.start())
-        if _PHONE_SHAPE.fullmatch(found) or (beside and not re.fullmatch(r"\d{4}-\d\d-\d\d.*", found)):
-            yield Finding(kind="phone", start=match.start(), end=match.start() + len(found))
+        end = match.start() + len(found)
+        beside = (
+            named
+            or _PHONE_CONTEXT.search(text, max(0, match.start() - 30), match.start())
+            or _PHONE_LABEL.match(text, end)
+        )
+        if beside or _PHONE_SHAPE.fullmatch(plain):
+            yield Finding(kind="phone", start=match.start(), end=end)
 
 
 def ip(text: str, _: str) -> Iterator[Finding]:

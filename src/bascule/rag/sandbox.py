@@ -120,6 +120,7 @@ class Sandbox:
         self._slots: asyncio.Queue[_Child | None] = asyncio.Queue()
         self._ending: set[asyncio.Task[int]] = set()
         self._children: set[_Child] = set()
+        self._closed = False
         self.confinement: Mapping[str, str] = {}
         for _ in range(options.processes):
             self._slots.put_nowait(None)
@@ -183,6 +184,10 @@ class Sandbox:
         return child.documents < self._options.recycle_after and child.peak_bytes < self._options.recycle_bytes
 
     async def _start(self) -> _Child:
+        if self._closed:
+            raise IngestError(
+                "The service is shutting down. Send the document again.", reason="no_parser", transient=True
+            )
         child = await _Child.start()
         self._children.add(child)
         well = False
@@ -217,6 +222,7 @@ class Sandbox:
 
     async def close(self) -> None:
         """Ends every child, also those at work, and waits until each is gone."""
+        self._closed = True
         for child in list(self._children):
             self._end(child)
         while self._ending:
@@ -241,7 +247,7 @@ def _fault_of(reply: wire.Reply, limits: Limits) -> _Fault:
 def _death(status: int, limits: Limits) -> _Fault:
     if status == -signal.SIGXCPU:
         return _Fault("too_slow", f"The document took more than {limits.cpu_s} s of processor time to read. Split it.")
-    if status in (-signal.SIGALRM,):
+    if status == -signal.SIGALRM:
         return _Fault("too_slow", f"The document took more than {limits.wall_s:g} s to read. Split it.")
     if status == -signal.SIGKILL:
         return _Fault(

@@ -12,7 +12,6 @@ from bascule.rag.confine import Limits
 from bascule.rag.prepare import PrepareOptions
 
 HEADER: Final = struct.Struct(">I")
-MAX_FRAME_BYTES: Final = 0xFFFFFFFF
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True, tag="setup"):
@@ -49,9 +48,9 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True, tag="refused"):
 
 Reply = Ready | Done | Refused
 
-replies: Final = msgspec.msgpack.Decoder(Reply)
-setups: Final = msgspec.msgpack.Decoder(Setup)
-works: Final = msgspec.msgpack.Decoder(Work)
+replies: Final[msgspec.msgpack.Decoder[Reply]] = msgspec.msgpack.Decoder(Reply)
+setups: Final[msgspec.msgpack.Decoder[Setup]] = msgspec.msgpack.Decoder(Setup)
+works: Final[msgspec.msgpack.Decoder[Work]] = msgspec.msgpack.Decoder(Work)
 
 
 def frame(message: msgspec.Struct) -> bytes:

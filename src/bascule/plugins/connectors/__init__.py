@@ -1,0 +1,1 @@
+"""Connectors: where documents come from. The file's name is the kind."""

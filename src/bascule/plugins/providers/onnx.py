@@ -126,10 +126,10 @@ async def connect(settings: Settings, resources: Resources) -> AsyncGenerator[On
 
 
 def _load(settings: Settings, folder: Path) -> OnnxEmbeddingModel:
-    manifest, graph, tokenizer = _read(settings.model, folder)
+    manifest = _checked(settings.model, folder)
     return OnnxEmbeddingModel(
-        _session(graph),
-        _tokenizer(tokenizer, settings.max_tokens),
+        _session(folder / "model.onnx"),
+        _tokenizer(folder / "tokenizer.json", settings.max_tokens),
         model=settings.model,
         fingerprint=f"onnx:{settings.model}:int8:{manifest.model_sha256[:12]}",
         dimension=manifest.dimension,
@@ -137,23 +137,27 @@ def _load(settings: Settings, folder: Path) -> OnnxEmbeddingModel:
     )
 
 
-def _read(name: str, folder: Path) -> tuple[_Manifest, bytes, bytes]:
-    """The files, hashed: a fingerprint that is not true would mix vectors of two models in one collection."""
+def _checked(name: str, folder: Path) -> _Manifest:
+    """The files are hashed first: a fingerprint that is not true would mix vectors of two models in one collection."""
     fix = "Run: bascule models pull"
     try:
         manifest = msgspec.json.decode((folder / "manifest.json").read_bytes(), type=_Manifest)
-        graph, tokenizer = (folder / "model.onnx").read_bytes(), (folder / "tokenizer.json").read_bytes()
+        found = [_sha256_of(folder / file) for file in ("model.onnx", "tokenizer.json")]
     except FileNotFoundError:
         raise ConfigError(f"The embedding model {name!r} has not been built. {fix}") from None
     except msgspec.DecodeError:
         raise ConfigError(f"The manifest of the embedding model {name!r} cannot be read. {fix}") from None
-    found = [hashlib.sha256(data).hexdigest() for data in (graph, tokenizer)]
     if found != [manifest.model_sha256, manifest.tokenizer_sha256]:
         raise ConfigError(f"The files of the embedding model {name!r} are not those that were built. {fix}")
-    return manifest, graph, tokenizer
+    return manifest
 
 
-def _session(graph: bytes) -> Any:
+def _sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _session(graph: Path) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -161,14 +165,14 @@ def _session(graph: bytes) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
 
 
-def _tokenizer(data: bytes, max_tokens: int) -> Any:
+def _tokenizer(file: Path, max_tokens: int) -> Any:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its pool would warn at every child process
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_buffer(data)
+    tokenizer = Tokenizer.from_file(str(file))
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_tokens)
     return tokenizer

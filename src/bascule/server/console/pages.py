@@ -228,4 +228,4 @@ def _query(exchange: Exchange) -> dict[str, str]:
 
 
 def _number(text: str | None) -> int:
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 9 else 0
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 9 else -1
