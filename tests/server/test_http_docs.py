@@ -12,7 +12,9 @@ PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "http.md").read_text(
 
 def test_every_route_is_on_the_page_with_its_scope():
     for route in (*HOT, *OPEN, *ROUTES):
-        rows = [line for line in PAGE.splitlines() if line.startswith("| `") and f"`{route.method} {route.path}`" in line]
+        rows = [
+            line for line in PAGE.splitlines() if line.startswith("| `") and f"`{route.method} {route.path}`" in line
+        ]
         assert rows, (route.method, route.path)
         scope = {None: "none", "": "any"}.get(route.scope, f"`{route.scope}`")
         assert rows[0].split("|")[2].strip().startswith(scope), (route.method, route.path)

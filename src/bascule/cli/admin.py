@@ -49,7 +49,9 @@ def serve(
     data: Data = None,
     config: Config = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on (127.0.0.1).", show_default=False)] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on (8400); 0 picks a free one.", show_default=False)] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on (8400); 0 picks a free one.", show_default=False)
+    ] = None,
 ) -> None:
     """Run the server until Ctrl-C or SIGTERM, then let running requests finish."""
     import logging
@@ -91,7 +93,7 @@ def check(data: Data = None, config: Config = None, json_mode: Json = False) -> 
 def masked(settings: Settings) -> dict[str, Any]:
     """The tree as plain data: the password of a URL and anything that looks like a literal secret replaced by ***."""
     tree: dict[str, Any] = json.loads(settings.model_dump_json())
-    return _mask(tree)
+    return {key: _mask(value, key) for key, value in tree.items()}
 
 
 def _mask(value: Any, name: str = "") -> Any:

@@ -70,4 +70,3 @@ def _print(findings: list[Finding], worst: str, out: Output) -> None:
         out.say(f"{finding.name:<10} {finding.text}")
         if finding.fix:
             out.say(f"     {'':<10} -> {finding.fix}")
-

@@ -13,7 +13,9 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    once: Annotated[bool, typer.Option("--once", help="Exit at the end instead of leaving the server running.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="Exit at the end instead of leaving the server running.")
+    ] = False,
     data: Annotated[
         Path, typer.Option("--data", help="A folder of the demo's own; made new each time.", file_okay=False)
     ] = Path(".demo/data"),

@@ -22,7 +22,9 @@ def register(app: typer.Typer) -> None:
 
 @documents_app.command("list")
 def list_documents(
-    collection: Annotated[str | None, typer.Option("--collection", "-c", help="Of this one only.", show_default=False)] = None,
+    collection: Annotated[
+        str | None, typer.Option("--collection", "-c", help="Of this one only.", show_default=False)
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="Most documents.")] = 50,
     after: Annotated[str | None, typer.Option(help="Start after this id.", show_default=False)] = None,
     key: Key = None,
@@ -62,14 +64,20 @@ def show_document(
     if json_mode:
         out.document(found)
         return
-    out.fields((name, rights(found) if name == "rights" else value) for name, value in found.items() if name != "chunks")
+    out.fields(
+        (name, rights(found) if name == "rights" else value) for name, value in found.items() if name != "chunks"
+    )
     for chunk in found.get("chunks", ()):
         out.say(f"\n{chunk['chunk_id']}  {' > '.join(chunk['heading_path'])}\n{chunk['text']}")
 
 
 @documents_app.command("delete")
 def delete_document(
-    id: DocumentId, key: Key = None, data: Data = None, config: Config = None, tenant: Tenant = DEFAULT_TENANT,
+    id: DocumentId,
+    key: Key = None,
+    data: Data = None,
+    config: Config = None,
+    tenant: Tenant = DEFAULT_TENANT,
     json_mode: Json = False,
 ) -> None:
     """Delete a document: it is gone from search, citations and every stored text when this returns."""
@@ -82,8 +90,14 @@ def delete_document(
 
 @documents_app.command("grant")
 def grant(
-    id: DocumentId, allow: Allow = None, deny: Deny = None, key: Key = None, data: Data = None, config: Config = None,
-    tenant: Tenant = DEFAULT_TENANT, json_mode: Json = False,
+    id: DocumentId,
+    allow: Allow = None,
+    deny: Deny = None,
+    key: Key = None,
+    data: Data = None,
+    config: Config = None,
+    tenant: Tenant = DEFAULT_TENANT,
+    json_mode: Json = False,
 ) -> None:
     """Add to a document's allow and deny lists; in force when this returns, and nothing is embedded again.
 

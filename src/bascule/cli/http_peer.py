@@ -53,7 +53,9 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
         try:
             return json.loads(self.data) if self.data else None
         except ValueError:
-            raise UpstreamUnavailable("The server's answer is not JSON. Does BASCULE_URL name a Bascule server?") from None
+            raise UpstreamUnavailable(
+                "The server's answer is not JSON. Does BASCULE_URL name a Bascule server?"
+            ) from None
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

@@ -33,7 +33,9 @@ def ingest(
     deny: Deny = None,
     rights: Annotated[
         Path | None,
-        typer.Option("--rights", help="A TOML map of file patterns to allow and deny lists.", show_default=False, dir_okay=False),
+        typer.Option(
+            "--rights", help="A TOML map of file patterns to allow and deny lists.", show_default=False, dir_okay=False
+        ),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Stay until a running server has done the work.")] = False,
     key: Key = None,

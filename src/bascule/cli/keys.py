@@ -11,7 +11,9 @@ from bascule.cli.options import Config, Data, Json, Key, target
 from bascule.cli.output import Output
 
 keys_app = typer.Typer(help="API keys.", no_args_is_help=True)
-Tenant = Annotated[str | None, typer.Option("--tenant", help="Whose key it is: 'default', or a key's own tenant.", show_default=False)]
+Tenant = Annotated[
+    str | None, typer.Option("--tenant", help="Whose key it is; 'default' by default.", show_default=False)
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -27,12 +29,19 @@ def create(
     role: Annotated[list[str] | None, typer.Option(help="May be repeated.", show_default=False)] = None,
     scope: Annotated[
         list[str] | None,
-        typer.Option(help="chat, ask, ingest, admin, audit or metrics; may be repeated. chat and ask by default.", show_default=False),
+        typer.Option(
+            help="chat, ask (both by default), ingest, admin, audit or metrics; may be repeated.",
+            show_default=False,
+        ),
     ] = None,
     rpm: Annotated[int | None, typer.Option(min=1, help="Most requests per minute.", show_default=False)] = None,
     tpm: Annotated[int | None, typer.Option(min=1, help="Most tokens per minute.", show_default=False)] = None,
-    usd_per_day: Annotated[float | None, typer.Option(min=0.000001, help="Budget per day (UTC).", show_default=False)] = None,
-    expires_at: Annotated[str | None, typer.Option(help="An instant like 2030-01-31T12:00:00Z.", show_default=False)] = None,
+    usd_per_day: Annotated[
+        float | None, typer.Option(min=0.000001, help="Budget per day (UTC).", show_default=False)
+    ] = None,
+    expires_at: Annotated[
+        str | None, typer.Option(help="An instant like 2030-01-31T12:00:00Z.", show_default=False)
+    ] = None,
     key: Key = None,
     data: Data = None,
     config: Config = None,

@@ -35,13 +35,14 @@ async def open_local(target: Target, *, work: bool) -> AsyncGenerator[LocalBacke
     """Raises ConfigError when there is no data folder, and AuthenticationFailed for a key that is not valid."""
     settings = load(target.config, data=target.data)
     if not (settings.data / "secrets").is_dir():
-        raise ConfigError(f"There is no Bascule data folder at {settings.data}. Run: bascule init --data {settings.data}")
+        raise ConfigError(
+            f"There is no Bascule data folder at {settings.data}. Run: bascule init --data {settings.data}"
+        )
     async with open_app(settings, work=work) as app:
-        if target.key:
-            principal = app.authenticator.principal(f"Bearer {target.key}")
-        else:
-            principal = system_principal(target.tenant)
-        yield LocalBackend(app, principal)
+        key = target.key
+        yield LocalBackend(
+            app, app.authenticator.principal(f"Bearer {key}") if key else system_principal(target.tenant)
+        )
 
 
 class LocalBackend:
@@ -146,6 +147,6 @@ class LocalBackend:
         return _plain(KeyView.of(await self.app.keys.revoke(self._needs(SCOPE_ADMIN), key_id)))
 
 
-def _plain(value: Any) -> Any:
-    """Structs to the plain data that their JSON would be read back as."""
-    return msgspec.json.decode(msgspec.json.encode(value))
+def _plain(value: object) -> Plain:
+    """A struct as the plain data that its JSON would be read back as."""
+    return msgspec.json.decode(msgspec.json.encode(value), type=dict[str, Any])

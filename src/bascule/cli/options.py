@@ -27,7 +27,9 @@ Config = Annotated[
 ]
 Key = Annotated[
     str | None,
-    typer.Option("--key", help="Act with this API key's rights (BASCULE_KEY) instead of the operator's.", show_default=False),
+    typer.Option(
+        "--key", help="Act with this API key's rights (BASCULE_KEY) instead of the operator's.", show_default=False
+    ),
 ]
 Tenant = Annotated[str, typer.Option("--tenant", help="The tenant the operator acts for; a key brings its own.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
@@ -37,7 +39,9 @@ Collections = Annotated[
 ]
 Allow = Annotated[
     list[str] | None,
-    typer.Option("--allow", help="Who may read: public, user:U, group:G or role:R; may be repeated.", show_default=False),
+    typer.Option(
+        "--allow", help="Who may read: public, user:U, group:G or role:R; may be repeated.", show_default=False
+    ),
 ]
 Deny = Annotated[
     list[str] | None,

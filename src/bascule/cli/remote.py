@@ -176,7 +176,8 @@ def _form(collection: str, item: SourceItem, rights: Rights | None) -> tuple[byt
     pairs = [("collection", collection)]
     pairs += [(kind, value) for kind, values in _rights(rights).items() for value in values]
     parts = [
-        f'--{mark}\r\nContent-Disposition: form-data; name="{kind}"\r\n\r\n{value}\r\n'.encode() for kind, value in pairs
+        f'--{mark}\r\nContent-Disposition: form-data; name="{kind}"\r\n\r\n{value}\r\n'.encode()
+        for kind, value in pairs
     ]
     head = f'--{mark}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
     parts.append((head + "Content-Type: application/octet-stream\r\n\r\n").encode() + item.data + b"\r\n")

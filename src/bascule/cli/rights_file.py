@@ -28,10 +28,14 @@ class Rule(msgspec.Struct, frozen=True):
 
 
 class RightsMap(msgspec.Struct, frozen=True, kw_only=True):
-    """`folder`: what the patterns are relative to."""
+    """`path`: the map's own file; its folder is what the patterns are relative to."""
 
-    folder: Path
+    path: Path
     rules: tuple[Rule, ...]
+
+    @property
+    def folder(self) -> Path:
+        return self.path.parent
 
     def of(self, path: Path) -> Rights | None:
         """The rights of a file; None when no pattern matches."""
@@ -58,12 +62,12 @@ def read_rights(path: Path) -> RightsMap:
         raise ConfigError(f"The rights map {path} cannot be read: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"The rights map {path} is not valid TOML: {error}") from None
-    return RightsMap(folder=path.resolve().parent, rules=tuple(_rule(path, name, held) for name, held in tree.items()))
+    return RightsMap(path=path.resolve(), rules=tuple(_rule(path, name, held) for name, held in tree.items()))
 
 
 def _rule(path: Path, pattern: str, held: object) -> Rule:
     if not isinstance(held, dict) or not set(held) <= {"allow", "deny"}:
-        raise ConfigError(f"{path}: {pattern!r} needs a table of `allow` and `deny`, e.g. {{ allow = [\"group:hr\"] }}.")
+        raise ConfigError(f'{path}: {pattern!r} needs a table of `allow` and `deny`, e.g. {{ allow = ["group:hr"] }}.')
     lists = [held.get(name, []) for name in ("allow", "deny")]
     if not all(isinstance(marks, list) and all(isinstance(mark, str) for mark in marks) for marks in lists):
         raise ConfigError(f"{path}: `allow` and `deny` of {pattern!r} are lists of texts.")

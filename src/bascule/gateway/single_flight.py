@@ -191,8 +191,7 @@ class SingleFlight:
         if waiter not in flight.waiters:
             return
         if len(flight.waiters) == 1 and not flight.task.done():
-            if self._flights.get(flight.key) is flight:
-                del self._flights[flight.key]
+            self._remove(flight)
             flight.task.cancel()
             await asyncio.wait({flight.task}, timeout=SETTLE_S)
             flight.tell()
@@ -218,13 +217,17 @@ class SingleFlight:
 
     def _land(self, flight: _Flight, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if self._flights.get(flight.key) is flight:
-            del self._flights[flight.key]
+        self._remove(flight)
         flight.error = None if task.cancelled() else task.exception()
         flight.landed = True
         if flight.error is None or isinstance(flight.error, BasculeError):
             flight.tell()
         flight.wake()
+
+    def _remove(self, flight: _Flight) -> None:
+        """Nobody joins it any more."""
+        if self._flights.get(flight.key) is flight:
+            del self._flights[flight.key]
 
     async def _run_chat(self, flight: _Flight, request: ChatRequest) -> None:
         try:
@@ -257,6 +260,7 @@ class SingleFlight:
         # Kept and told before anybody sees the end, so that whoever asks next finds it.
         if self._keep_stream is not None:
             await self._keep_stream(request, flight.call, stream, [*flight.chunks, last])
+        self._remove(flight)
         flight.tell()
         flight.chunks.append(last)
         flight.wake()

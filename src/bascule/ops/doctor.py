@@ -111,7 +111,9 @@ async def agreement(work: Work, store: VectorStore, tenants: Iterable[str]) -> l
     if waiting:
         fix = "a running server or `bascule ingest` will finish it"
         return [Finding(name="index", state="warn", text=f"{text}; {waiting:,} changes wait", fix=fix)]
-    return [Finding(name="index", state="fail", text=text, fix="stop the server, remove the index files, start it again")]
+    return [
+        Finding(name="index", state="fail", text=text, fix="stop the server, remove the index files, start it again")
+    ]
 
 
 async def orphans(work: Work, blobs: BlobNames) -> Finding:
@@ -123,12 +125,16 @@ async def orphans(work: Work, blobs: BlobNames) -> Finding:
     lost = live - held
     if lost:
         return Finding(
-            name="blobs", state="fail", text=f"{len(lost):,} documents have lost their stored bytes",
+            name="blobs",
+            state="fail",
+            text=f"{len(lost):,} documents have lost their stored bytes",
             fix="restore the blobs folder from a backup, or ingest those documents again",
         )
     if old:
         return Finding(
-            name="blobs", state="warn", text=f"{len(old):,} stored files belong to no document",
+            name="blobs",
+            state="warn",
+            text=f"{len(old):,} stored files belong to no document",
             fix="they take space and nothing else; the next start of the server sweeps them",
         )
     return Finding(name="blobs", state="ok", text=f"{len(held):,} stored files, all accounted for")

@@ -42,6 +42,7 @@ _SAYS_WHAT: Final = re.compile(
     r"\b(?:is|are|was|were|means|refers|denotes|defines?|specif\w+|provides?|allows?|lets?|returns?|executes?|creates?)\b",
     re.IGNORECASE,
 )
+SIMILARITY: Final = 1.0  # weight of a sentence's cosine with the question
 SUPPORT_MIN: Final = 0.4
 _READ: Final = 5  # passages looked at for evidence
 MORE_MIN: Final = 0.86  # a further sentence must score this share of the best one
@@ -95,14 +96,13 @@ def support(question: str, hits: Sequence[Hit], *, scaled: bool = True) -> Suppo
         return Support(0.0, 0.0, 0.0, 0.0, None, 0.0, 0.0)
     reading = rerank.read(question, [h.chunk for h in hits])
     names = [words.root(n) for n in verify.names(question)]
-    best = [0.0, 0.0, 0.0, 0.0]
-    for hit in hits[:_READ]:
-        found = _evidence(reading, names, hit.chunk)
-        best = [max(pair) for pair in zip(best, found, strict=True)]
+    found = [_evidence(reading, names, h.chunk) for h in hits[:_READ]]
+    covered, nearness, named, phrases = (max(column) for column in zip(*found, strict=True))
     cosines = [h.parts["cosine"] for h in hits if "cosine" in h.parts] if scaled else []
     cosine = max(cosines) if cosines else None
     agreement = _agreement(hits)
-    return Support(*best, cosine, agreement, _probability(*best, cosine, agreement))
+    probability = _probability(covered, nearness, named, phrases, cosine, agreement)
+    return Support(covered, nearness, named, phrases, cosine, agreement, probability)
 
 
 def _evidence(reading: rerank.Reading, names: Sequence[str], chunk: VisibleChunk) -> tuple[float, float, float, float]:
@@ -187,7 +187,7 @@ def _scored(
         coverage = _covered(reading, own[position], near)
         cosine = similarity.get((hit.chunk.id, sentence.start))
         score = coverage + _fitting(question, reading, sentence, position) + 0.35 * hit.score
-        score += 0.0 if cosine is None else 1.0 * cosine
+        score += 0.0 if cosine is None else SIMILARITY * cosine
         found.append(Scored(hit, sentence, position, coverage, score))
     return found
 

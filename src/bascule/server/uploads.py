@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+import unicodedata
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Final
+from urllib.parse import unquote
 
 import msgspec
 from starlette.datastructures import FormData, Headers, UploadFile
@@ -21,7 +23,9 @@ from bascule.server.exchange import Exchange
 _FORM_OVERHEAD_BYTES: Final = 1_000_000  # boundaries, headers and fields of a form
 _FIELDS: Final = frozenset({"collection", "allow", "deny", "file", "files", "files[]"})
 _FILE_FIELDS: Final = frozenset({"file", "files", "files[]"})
-_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f]")
+_DECODINGS: Final = 3  # some clients send names percent-encoded, and some attackers twice
+_NAME_CHARS: Final = 150
 
 
 class Upload(msgspec.Struct, frozen=True):
@@ -98,8 +102,11 @@ async def _files(files: Sequence[UploadFile]) -> AsyncIterator[SourceItem | Skip
 
 def plain_name(name: str) -> str:
     """A client's file name without folders, control or direction-changing characters: it names, it never locates."""
-    last = _UNPRINTABLE.sub("", name).replace("\\", "/").rstrip("/").rpartition("/")[2].strip()
-    return last[-200:] if last.strip(".") else "document"
+    for _ in range(_DECODINGS):
+        name = unquote(name, errors="replace")
+    last = unicodedata.normalize("NFC", name).replace("\x00", "/").replace("\\", "/").rstrip("/").rpartition("/")[2]
+    plain = "".join(c for c in last if unicodedata.category(c)[0] != "C").strip()
+    return plain[-_NAME_CHARS:] if plain.strip(". ") else "document"
 
 
 def _texts(form: FormData, name: str) -> list[str]:

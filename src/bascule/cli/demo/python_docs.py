@@ -15,16 +15,45 @@ from bascule.core.connectors import SourceItem
 BUDGET_BYTES: Final = 1_200_000
 # The best known first: what does not fit into the budget is left out.
 MODULES: Final = (
-    *("pathlib", "json", "re", "datetime", "collections", "itertools", "functools", "argparse", "csv", "random", "math"),
+    *(
+        "pathlib",
+        "json",
+        "re",
+        "datetime",
+        "collections",
+        "itertools",
+        "functools",
+        "argparse",
+        "csv",
+        "random",
+        "math",
+    ),
     *("shutil", "tempfile", "zipfile", "time", "os.path", "glob", "contextlib", "dataclasses", "statistics", "string"),
-    *("textwrap", "hashlib", "secrets", "uuid", "base64", "struct", "heapq", "bisect", "copy", "pprint", "enum", "queue"),
+    *(
+        "textwrap",
+        "hashlib",
+        "secrets",
+        "uuid",
+        "base64",
+        "struct",
+        "heapq",
+        "bisect",
+        "copy",
+        "pprint",
+        "enum",
+        "queue",
+    ),
     *("subprocess", "threading", "concurrent.futures", "sqlite3", "configparser", "html", "urllib.parse", "fractions"),
     *("decimal", "io", "operator", "logging", "unittest.mock", "typing", "asyncio", "socket", "email.message"),
 )
 MEMBER_BYTES: Final = 40_000  # longer help repeats inherited methods more than it says
 _GUTTER: Final = re.compile(r"^ \|  ?", re.MULTILINE)
-_INHERITED: Final = re.compile(r"^-{20,}\n(?:Methods|Data descriptors|Data and other attributes|Class methods|Static methods"
-                               r"|Readonly properties) inherited from .*?(?=^-{20,}\n|\Z)", re.MULTILINE | re.DOTALL)
+_INHERITED: Final = re.compile(
+    r"^-{20,}\n(?:Methods|Data descriptors|Data and other attributes|Class methods|Static methods"
+    r"|Readonly properties) inherited from .*?(?=^-{20,}\n|\Z)",
+    re.MULTILINE | re.DOTALL,
+)
+_PLAIN: Final[Any] = vars(pydoc)["plaintext"]  # the type stubs lack it
 _BOLD: Final = re.compile(r".\x08")
 
 
@@ -84,7 +113,7 @@ def _help(value: Any) -> str:
     """`help(value)` as plain text without its gutter and what it inherits; "" when there is nothing to say."""
     if not inspect.getdoc(value):
         return ""
-    text = _GUTTER.sub("", _BOLD.sub("", pydoc.plain(pydoc.render_doc(value, title="%s", renderer=pydoc.plaintext))))
+    text = _GUTTER.sub("", _BOLD.sub("", pydoc.plain(pydoc.render_doc(value, title="%s", renderer=_PLAIN))))
     text = _INHERITED.sub("", text).strip()
     return text if len(text) <= MEMBER_BYTES else ""
 

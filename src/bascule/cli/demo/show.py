@@ -52,8 +52,14 @@ class Show:
         body = self._refusal(found) if refused else self._answered(found)
         if self.rich:
             self.console.print(
-                Panel(body, title=Text(head, "bold"), title_align="left", border_style="yellow" if refused else "green",
-                      box=box.ROUNDED, padding=(0, 1))
+                Panel(
+                    body,
+                    title=Text(head, "bold"),
+                    title_align="left",
+                    border_style="yellow" if refused else "green",
+                    box=box.ROUNDED,
+                    padding=(0, 1),
+                )
             )
         else:
             self.console.print("\n" + head, markup=False)

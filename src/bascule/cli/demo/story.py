@@ -70,7 +70,7 @@ def run(data: Path, *, port: int, once: bool) -> int:
     show = Show()
     fresh_folder(data)
     vendor = bool(os.environ.get("OPENAI_API_KEY"))
-    with _terminable(), (nullcontext(None) if vendor else stand_in()) as upstream:
+    with _terminable(), nullcontext(None) if vendor else stand_in() as upstream:
         admin_key = _prepare(data, upstream, show)
         given = {} if vendor else {"BASCULE_DEMO_UPSTREAM_KEY": secrets.token_urlsafe(16)}
         with serving(data, port, given) as address:
@@ -121,7 +121,9 @@ def _configuration(upstream: StandIn | None) -> str:
 def _tell(show: Show, address: str, admin_key: str, upstream: StandIn | None) -> list[Person]:
     admin = RemoteBackend(address, admin_key)
     with show.step("A server, started on its embedded default"):
-        show.say(f"Bascule listens on {address}: SQLite catalogue and index, no other service, a folder only you can read.")
+        show.say(
+            f"Bascule listens on {address}: SQLite catalogue and index, no other service, a folder only you can read."
+        )
     with show.step("Documents nobody here wrote, and a shop's handbook"):
         _ingest(show, admin)
     people = asyncio.run(_people(admin))
@@ -145,7 +147,9 @@ def _ingest(show: Show, admin: RemoteBackend) -> None:
     public = Rights.of(["public"])
     items = list(python_docs())
     size = sum(len(item.data) for item in items) / 1e6
-    show.say(f"python    {len(items)} documents, {size:.1f} MB: the language reference and module help of this interpreter")
+    show.say(
+        f"python    {len(items)} documents, {size:.1f} MB: the language reference and module help of this interpreter"
+    )
     report = asyncio.run(take_in(admin, "python", _each(items), public, out, wait=True))
     show.say(_summary(report))
     folder = handbook()
@@ -158,7 +162,10 @@ def _ingest(show: Show, admin: RemoteBackend) -> None:
     found = asyncio.run(admin.documents("handbook", 100, None))
     show.table(
         ("document", "may read", "may not", "passages"),
-        [(d["title"], *_marks(d["rights"]), str(d["chunk_count"])) for d in sorted(found, key=lambda d: str(d["title"]))],
+        [
+            (d["title"], *_marks(d["rights"]), str(d["chunk_count"]))
+            for d in sorted(found, key=lambda d: str(d["title"]))
+        ],
     )
 
 
@@ -190,7 +197,11 @@ async def _people(admin: RemoteBackend) -> list[Person]:
     made = []
     for person in PEOPLE:
         wanted = KeyRequest(
-            name=f"demo {person.name}", tenant="", subject=person.name.lower(), groups=person.groups, scopes=("ask", "chat")
+            name=f"demo {person.name}",
+            tenant="",
+            subject=person.name.lower(),
+            groups=person.groups,
+            scopes=("ask", "chat"),
         )
         key = (await admin.create_key(wanted))["key"]
         made.append(msgspec.structs.replace(person, key=key))
@@ -241,7 +252,9 @@ def _delete(show: Show, address: str, admin: RemoteBackend, reader: Person) -> N
     wanted = next(d for d in documents if d["name"] == DELETED)
     started_s = time.monotonic()
     asyncio.run(admin.delete(wanted["id"]))
-    show.say(f"\nDELETE /v1/documents/{wanted['id']}  ({wanted['title']}): {1000 * (time.monotonic() - started_s):.0f} ms\n")
+    show.say(
+        f"\nDELETE /v1/documents/{wanted['id']}  ({wanted['title']}): {1000 * (time.monotonic() - started_s):.0f} ms\n"
+    )
     _ask(show, address, reader, WARRANTY_QUESTION, "handbook")
     peer = HttpPeer(address, reader.key)
     for citation in cited:

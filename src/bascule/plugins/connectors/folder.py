@@ -41,7 +41,7 @@ class FolderConnector:
         """In the order of their paths. Raises StorageError when a folder is not there."""
         taken: set[str] = set()
         for root in self._paths:
-            for path, external_id in await asyncio.to_thread(lambda root=root: list(_walk(root))):
+            for path, external_id in await asyncio.to_thread(_listed, root):
                 item = (
                     path
                     if isinstance(path, SkippedItem)
@@ -83,6 +83,10 @@ class FolderConnector:
             media_type=mimetypes.guess_type(path.name)[0] or "",
             metadata={"modified_at": datetime.fromtimestamp(status.st_mtime, UTC).isoformat(timespec="seconds")},
         )
+
+
+def _listed(root: Path) -> list[tuple[Path | SkippedItem, str]]:
+    return list(_walk(root))
 
 
 def _walk(root: Path) -> Iterator[tuple[Path | SkippedItem, str]]:

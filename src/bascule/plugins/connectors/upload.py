@@ -77,7 +77,10 @@ class UploadConnector:
 
 
 def safe_name(name: str) -> str:
-    """The last part of a name as anyone may write it: fit for a list, a header and a file system; "document" when nothing is left."""
+    """The last part of a name as anyone may write it: fit for a list, a header, a file system.
+
+    "document" when nothing is left of it.
+    """
     for _ in range(_MAX_DECODINGS):
         decoded = unquote(name, errors="replace")
         if decoded == name:

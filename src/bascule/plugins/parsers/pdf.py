@@ -27,7 +27,7 @@ _TINY_PT: Final = 1.5
 _WHITE: Final = 250
 _INVISIBLE_MODES: Final = (raw.FPDF_TEXTRENDERMODE_INVISIBLE, raw.FPDF_TEXTRENDERMODE_CLIP)
 _BULLET: Final = re.compile(r"(?:[-*•‣◦▪–·●○■]|\d{1,3}[.)]|[a-z][.)])\s+\S")
-_HYPHENS: Final = ("\ufffe", "\x02", "\xad")
+_HYPHENS: Final = ("\x02", "\xad")
 _BOLD_WEIGHT: Final = 600
 _IDENTITY: Final = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
 
@@ -254,10 +254,10 @@ def _lines(textpage: Any, page: int) -> list[Line]:
         return []
     text, found, offset = textpage.get_text_range(), [], 0
     for line in text.split("\r\n"):
-        stripped = line.strip()
+        stripped = line.strip()  # pdfium marks the hyphen of a word broken at a line's end as U+FFFE
         if stripped:
             at = raw.FPDFText_GetCharIndexFromTextIndex(textpage, offset + line.index(stripped))
-            found.append(_line(textpage, page, stripped, at))
+            found.append(_line(textpage, page, stripped.replace("\ufffe", ""), at))
         offset += len(line) + 2
     return found
 
@@ -266,8 +266,15 @@ def _line(textpage: Any, page: int, text: str, at: int) -> Line:
     box = raw.FS_RECTF()
     if at < 0 or not raw.FPDFText_GetLooseCharBox(textpage, at, box):
         return Line(page, text, 0.0, False, 0.0, 0.0)
-    bold = raw.FPDFText_GetFontWeight(textpage, at) >= _BOLD_WEIGHT
+    bold = raw.FPDFText_GetFontWeight(textpage, at) >= _BOLD_WEIGHT or b"bold" in _font_name(textpage, at)
     return Line(page, text, round(abs(box.top - box.bottom), 1), bold, box.top, box.bottom)
+
+
+def _font_name(textpage: Any, at: int) -> bytes:
+    """Lower case; fonts without a descriptor say their weight in their name alone."""
+    name, flags = ctypes.create_string_buffer(64), ctypes.c_int()
+    length = raw.FPDFText_GetFontInfo(textpage, at, name, len(name), flags)
+    return name.value.lower() if 0 < length <= len(name) else b""
 
 
 def _blocks(lines: Sequence[Line]) -> Iterator[Block]:

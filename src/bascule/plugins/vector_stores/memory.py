@@ -49,8 +49,9 @@ class MemoryVectorStore:
         for chunk_id in chunk_ids:
             self._points.pop(chunk_id, None)
 
-    async def remove_document(self, document_id: str) -> None:
-        self._points = {key: point for key, point in self._points.items() if point.document_id != document_id}
+    async def remove_document(self, document_id: str, keep: frozenset[str] = frozenset()) -> None:
+        points = self._points.items()
+        self._points = {key: point for key, point in points if point.document_id != document_id or key in keep}
 
     async def dense(self, vector: bytes, scope: Scope, limit: int) -> list[Candidate]:
         query = _unit(vector)

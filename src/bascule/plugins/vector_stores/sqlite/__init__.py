@@ -49,8 +49,8 @@ class SqliteVectorStore:
     async def remove(self, chunk_ids: Sequence[str]) -> None:
         await self._write(lambda: self._index.remove(chunk_ids))
 
-    async def remove_document(self, document_id: str) -> None:
-        await self._write(lambda: self._index.remove_document(document_id))
+    async def remove_document(self, document_id: str, keep: frozenset[str] = frozenset()) -> None:
+        await self._write(lambda: self._index.remove_document(document_id, keep))
 
     async def dense(self, vector: bytes, scope: Scope, limit: int) -> list[Candidate]:
         return await self._read(

@@ -76,15 +76,16 @@ class Index:
     def remove(self, chunk_ids: Sequence[str]) -> None:
         with explained():
             writer = self._writer()
-            writer.remove(chunk_ids)
-            writer.scrub()
-            self._forget_log()
+            self._forget(writer, writer.remove(chunk_ids))
 
-    def remove_document(self, document_id: str) -> None:
+    def remove_document(self, document_id: str, keep: frozenset[str]) -> None:
         with explained():
             writer = self._writer()
-            writer.remove_document(document_id)
-            writer.scrub()
+            self._forget(writer, writer.remove_document(document_id, keep))
+
+    def _forget(self, writer: Writer, removed: int) -> None:
+        writer.scrub()
+        if removed:
             self._forget_log()
 
     def read(self, query: Query[T]) -> T:

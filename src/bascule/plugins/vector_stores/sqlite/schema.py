@@ -105,12 +105,17 @@ def _create(connection: sqlite3.Connection) -> None:
 
 @contextmanager
 def writing(connection: sqlite3.Connection) -> Generator[Head]:
-    """One write transaction, alone among all processes; yields the head with this transaction's own number."""
+    """One write transaction, alone among all processes; yields the head with this transaction's own number.
+
+    One that changes nothing takes no number and costs no flush.
+    """
     connection.execute("BEGIN IMMEDIATE")
     try:
+        before = connection.total_changes
         head = read_head(connection)
         yield Head(head.generation, head.seq + 1)
-        connection.execute("UPDATE head SET seq = ?", (head.seq + 1,))
+        if connection.total_changes != before:
+            connection.execute("UPDATE head SET seq = ?", (head.seq + 1,))
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:

@@ -66,15 +66,21 @@ class Writer:
                 (acl_id, head.seq, document_id, acl_id),
             )
 
-    def remove(self, chunk_ids: Sequence[str]) -> None:
+    def remove(self, chunk_ids: Sequence[str]) -> int:
+        """How many there were."""
         with writing(self._db) as head:
-            slots = self._select("SELECT slot FROM slot WHERE chunk_id IN ({})", list(dict.fromkeys(chunk_ids)))
-            self._drop([row[0] for row in slots], head)
+            rows = self._select("SELECT slot FROM slot WHERE chunk_id IN ({})", list(dict.fromkeys(chunk_ids)))
+            slots = [row[0] for row in rows]
+            self._drop(slots, head)
+        return len(slots)
 
-    def remove_document(self, document_id: str) -> None:
+    def remove_document(self, document_id: str, keep: frozenset[str]) -> int:
+        """How many chunks of it there were, those in `keep` not counted."""
         with writing(self._db) as head:
-            rows = self._db.execute("SELECT slot FROM slot WHERE document_id = ?", (document_id,)).fetchall()
-            self._drop([row[0] for row in rows], head)
+            rows = self._db.execute("SELECT slot, chunk_id FROM slot WHERE document_id = ?", (document_id,)).fetchall()
+            slots = [slot for slot, chunk_id in rows if chunk_id not in keep]
+            self._drop(slots, head)
+        return len(slots)
 
     def scrub(self) -> None:
         """Overwrite the vectors of freed slots: a vector says as much as its text."""

@@ -1,0 +1,55 @@
+"""Every file in plugins/parsers passes the parser contract; a new one without a sample here fails."""
+
+import io
+import pkgutil
+from importlib import import_module
+
+import docx
+import pytest
+
+import bascule.plugins.parsers as family
+from bascule.testing.documents import line, pdf
+from bascule.testing.parser_contract import check_parser
+
+KINDS = sorted(module.name for module in pkgutil.iter_modules(family.__path__) if not module.name.startswith("_"))
+
+
+def word_file() -> bytes:
+    document = docx.Document()
+    document.add_heading("Refund policy", 1)
+    document.add_paragraph("Money comes back within 30 days.")
+    table = document.add_table(rows=2, cols=2)
+    for cell, text in zip((c for row in table.rows for c in row.cells), ("Item", "Days", "Books", "14"), strict=True):
+        cell.text = text
+    out = io.BytesIO()
+    document.save(out)
+    return out.getvalue()
+
+
+SAMPLES = {
+    "txt": (
+        b"Refund policy\n=============\n\nMoney comes back\nwithin 30 days.\n\n* books\n* toys\n",
+        ["Refund", "30 days", "toys"],
+    ),
+    "md": (
+        b"# Refund policy\n\nMoney comes back **within** 30 days.\n\n| a | b |\n|---|---|\n| 1 | 2 |\n",
+        ["within 30 days", "1 | 2"],
+    ),
+    "html": (
+        b"<!doctype html><h1>Refund</h1><p>Money comes <b>back</b>.</p><ul><li>books</ul>",
+        ["Money comes back.", "books"],
+    ),
+    "csv": (b'item,days\nbooks,14\n"toys, small",30\n', ["books | 14", "toys, small | 30"]),
+    "pdf": (pdf([line("Money comes back"), line("within 30 days")]), ["Money comes back", "within 30 days"]),
+    "docx": (word_file(), ["Refund policy", "Money comes back within 30 days.", "Books | 14"]),
+}
+
+
+def test_every_parser_has_a_sample():
+    assert set(SAMPLES) == set(KINDS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_parser_keeps_the_contract(kind):
+    sample, words = SAMPLES[kind]
+    check_parser(import_module(f"bascule.plugins.parsers.{kind}").parser, sample=sample, words=words)
