@@ -59,7 +59,7 @@ def test_personal_data_and_secrets_are_masked(text, expected):
         "4111 1111 1111 1112",
         "order 1234567890123456",
         "0000 0000 0000 0000",
-        "DE89 3704 0044 0532 0130 01",
+        "DE89 3704 0044 0532 0130 02",
         "000-12-3456 and 666-12-3456",
         "version 1.2.3.4 on 127.0.0.1 and 10.0.0.1",
         "pi is 3.14159265358979 in 2018-02-24 12:45:18",
@@ -123,15 +123,10 @@ def test_any_text_gives_ordered_spans_within_it(text):
 @pytest.mark.parametrize(
     "text",
     [
-        "1 " * 20_000,
-        "a@" * 20_000,
-        "a." * 20_000 + "@",
-        "DE89" * 10_000,
-        "token " * 10_000,
-        "+1 " * 20_000,
+        "1 " * 20_000, "a@" * 20_000, "a." * 20_000 + "@", "DE89" * 10_000, "token " * 10_000, "+1 " * 20_000,
         "-----BEGIN PRIVATE KEY-----" * 500,
     ],
-)
+)  # fmt: skip
 @pytest.mark.timeout(20)
 def test_no_text_makes_it_slow(text):
     find(text)
@@ -142,13 +137,9 @@ def test_recall_and_precision_on_published_samples():
     if not sample.is_file():
         pytest.skip("shared/data/pii is not here: published PII samples are not measured")
     names = {
-        "CREDIT_CARD": "card",
-        "EMAIL_ADDRESS": "email",
-        "PHONE_NUMBER": "phone",
-        "US_SSN": "ssn",
-        "IP_ADDRESS": "ip",
+        "CREDIT_CARD": "card", "EMAIL_ADDRESS": "email", "PHONE_NUMBER": "phone", "US_SSN": "ssn", "IP_ADDRESS": "ip",
         "IBAN_CODE": "iban",
-    }
+    }  # fmt: skip
     right, missed, wrong = Counter(), Counter(), 0
     for row in map(json.loads, sample.read_text(encoding="utf-8").splitlines()):
         found = find(row["full_text"])

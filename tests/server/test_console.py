@@ -197,7 +197,9 @@ async def test_what_is_missing_is_said_on_the_page_and_in_the_answer(fake):
 async def test_missing_passages_and_failing_storage_are_pages_with_words(fake):
     app, http = fake
     await sign_in(http)
-    assert "no such thing" in await page(http, "/console/passage/unknown", 404)
+    for unknown in ("unknown", "a%00b", ""):
+        assert "no such thing" in await page(http, f"/console/passage/{unknown}", 404)
+    await page(http, "/console/documents?collection=a%00b")
     app.catalogue.fails = StorageError("The catalogue does not answer.")
     assert "does not answer" in await page(http, "/", 503)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -24,7 +24,7 @@ _TAKEN: Final = frozenset(
      "tool_choice", "parallel_tool_calls", "user", "stream_options"}
 )  # fmt: skip
 # Leaving these out would change what the caller gets, so they are refused rather than dropped.
-_REFUSED: Final = {
+_REFUSED: Final[Mapping[str, Callable[[Any], bool]]] = {
     "n": lambda v: v not in (None, 1),
     "logprobs": bool,
     "response_format": lambda v: isinstance(v, dict) and v.get("type") not in (None, "text"),

@@ -12,6 +12,7 @@ import fcntl
 import logging
 import os
 import time
+import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -216,7 +217,10 @@ class DurableJobs:
             log.warning("job %s: %s (will be tried again)", job_id, error.message)
             return "failed"
         except Exception as error:
-            log.error("job %s: %s (will be tried again)", job_id, type(error).__name__, exc_info=error)
+            at = traceback.extract_tb(error.__traceback__)[
+                -1
+            ]  # where, not what: the message may hold a document's text
+            log.error("job %s: %s in %s (will be tried again)", job_id, type(error).__name__, f"{at.name}:{at.lineno}")
             return "failed"
         finally:
             del self._running[job_id]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -40,7 +41,11 @@ def now_text() -> str:
 
 
 def to_json(value: Any) -> str:
-    return msgspec.json.encode(value, order="deterministic").decode()
+    try:
+        return msgspec.json.encode(value, order="deterministic").decode()
+    except UnicodeEncodeError:  # a lone surrogate somewhere: see `tables.SafeText`
+        text = json.dumps(msgspec.to_builtins(value), ensure_ascii=False, sort_keys=True)
+        return text.encode("utf-8", "replace").decode()
 
 
 def from_json(text: str) -> Any:

@@ -12,6 +12,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Coroutine
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -61,14 +62,13 @@ class Workflows:
         if self._workflow is None:
             asyncio.run_coroutine_threadsafe(self._run(kind, tenant, job_id), self._loop)
             return
-        from dbos import DBOS, SetWorkflowID
-        from dbos.error import DBOSException
+        from dbos import DBOS, SetWorkflowID, error
 
         try:
             with SetWorkflowID(f"{job_id}.{self._epoch}.{attempt}"):
                 DBOS.start_workflow(self._workflow, kind, tenant, job_id)
-        except (exc.SQLAlchemyError, DBOSException) as error:
-            raise StorageError("The jobs database did not answer.") from error
+        except (exc.SQLAlchemyError, error.DBOSException) as failure:
+            raise StorageError("The jobs database did not answer.") from failure
 
     def bridge(self, kind: str, tenant: str, job_id: str) -> str:
         """From DBOS's thread to the application's loop and back."""
@@ -101,8 +101,7 @@ def _bascule_job(kind: str, tenant: str, job_id: str) -> str:
 
 def _launch(url: str) -> Callable[..., Any]:
     _quiet()
-    from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer
-    from dbos.error import DBOSException
+    from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, error
 
     config: DBOSConfig = {
         "name": APPLICATION,
@@ -114,16 +113,24 @@ def _launch(url: str) -> Callable[..., Any]:
         "log_level": "ERROR",
         "notification_listener_polling_interval_sec": LISTEN_EVERY_S,
     }
-    workflow = DBOS.workflow(name=WORKFLOW)(_bascule_job)
+    workflow = _registered()
     try:
         DBOS(config=config)
         DBOS.launch()
-    except (exc.SQLAlchemyError, DBOSException, OSError) as error:
+    except (exc.SQLAlchemyError, error.DBOSException, OSError) as failure:
         DBOS.destroy()
         raise StorageError(
             "The jobs database cannot be opened. Remove it to start a new one: no job is lost."
-        ) from error
+        ) from failure
     return workflow
+
+
+@cache
+def _registered() -> Callable[..., Any]:
+    """Once per process: DBOS keeps its registry when it is closed."""
+    from dbos import DBOS
+
+    return DBOS.workflow(name=WORKFLOW)(_bascule_job)
 
 
 def _quiet() -> None:

@@ -86,14 +86,17 @@ def confinement() -> Finding:
     """What the kernel enforces on the processes that parse untrusted files."""
     from bascule.rag.sandbox import confinement as enforced
 
-    held = enforced()
-    lacking = sorted(name for name, on in held.items() if not on)
+    try:
+        held = enforced()
+    except OSError as error:
+        return Finding(name="parsers", state="fail", text=str(error), fix="run: python -m bascule.child --report")
+    lacking = {name: why for name, why in held.items() if why != "applied"}
     if not lacking:
         return Finding(name="parsers", state="ok", text=f"the kernel confines parsers: {', '.join(sorted(held))}")
     return Finding(
         name="parsers",
         state="warn",
-        text=f"the kernel does not enforce: {', '.join(lacking)}",
+        text="parsers are not confined in " + ", ".join(f"{name} ({why})" for name, why in sorted(lacking.items())),
         fix="take in only files you trust, or run on Linux 5.13 or newer with seccomp and Landlock",
     )
 

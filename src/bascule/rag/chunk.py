@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -178,7 +179,8 @@ class _Maker:
 
 def _bounded(count: Count, budget: int) -> Count:
     """Never tokenises a text that cannot fit: a tokenizer needs a hundred times the memory of what it reads."""
-    return lambda text: budget + 1 if len(text) > _CHARS_PER_TOKEN * budget else count(text)
+    known = lru_cache(maxsize=16)(count)  # a chunk of one piece is counted as a piece and as a chunk
+    return lambda text: budget + 1 if len(text) > _CHARS_PER_TOKEN * budget else known(text)
 
 
 def _shortened(heading: str) -> str:

@@ -53,7 +53,7 @@ class Checked(msgspec.Struct, frozen=True):
 
 def passages(chunks: Sequence[VisibleChunk]) -> tuple[Passage, ...]:
     return tuple(
-        Passage(n, c, verify.evidence(c.text, c.title + " " + " ".join(c.heading_path)))
+        Passage(n, c, verify.evidence(c.text, c.title + " " + " ".join(c.heading_path), c.kind))
         for n, c in enumerate(chunks, start=1)
     )
 

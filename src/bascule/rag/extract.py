@@ -15,24 +15,9 @@ from typing import Final
 import msgspec
 
 from bascule.core.documents import Hit, VisibleChunk
-from bascule.rag import rerank, sentences, verify, words
+from bascule.rag import asked, rerank, sentences, verify, words
 from bascule.rag.sentences import Sentence
 
-_WHEN: Final = re.compile(
-    r"\b(?:when|what (?:year|date|day|time)|how (?:long|old|often|soon)|cuándo|en qué año)\b", re.IGNORECASE
-)
-_COUNT: Final = re.compile(
-    r"\b(?:how (?:many|much|long|far|old|high|big|large|tall|fast|often)|what (?:percent\w*|number|amount|price|cost)|price|cost|cuánt[oa]s?)\b",
-    re.IGNORECASE,
-)
-_WHO: Final = re.compile(r"\b(?:who|whom|whose|which (?:person|king|team|company)|quién(?:es)?)\b", re.IGNORECASE)
-_WHERE: Final = re.compile(
-    r"\b(?:where|what (?:country|city|place|region)|which (?:country|city)|dónde)\b", re.IGNORECASE
-)
-_DEFINES: Final = re.compile(
-    r"^\W*(?:what(?:'s| is| are| was| were| does| do)|explain|define|describe|qué (?:es|son|hace))\b", re.IGNORECASE
-)
-_HOW_TO: Final = re.compile(r"^\W*how (?:do|can|should|to|could|would|does one)\b", re.IGNORECASE)
 _YEAR: Final = re.compile(r"\b(?:1\d{3}|20\d{2})\b|\b\d{1,2}(?:st|nd|rd|th)\b|\bcentur(?:y|ies)\b|\bsiglo\b")
 _LEANS: Final = re.compile(
     r"^\W*(?:it|its|this|that|these|those|they|their|he|she|his|her|such|however|but|also|therefore|thus|then|so|and|otherwise|instead|see|note)\b",
@@ -42,7 +27,7 @@ _SAYS_WHAT: Final = re.compile(
     r"\b(?:is|are|was|were|means|refers|denotes|defines?|specif\w+|provides?|allows?|lets?|returns?|executes?|creates?)\b",
     re.IGNORECASE,
 )
-SIMILARITY: Final = 1.0  # weight of a sentence's cosine with the question
+SIMILARITY: Final = 1.2  # weight of a sentence's cosine with the question
 SUPPORT_MIN: Final = 0.4
 _READ: Final = 5  # passages looked at for evidence
 MORE_MIN: Final = 0.86  # a further sentence must score this share of the best one
@@ -116,7 +101,7 @@ def _evidence(reading: rerank.Reading, names: Sequence[str], chunk: VisibleChunk
 def _nearest(reading: rerank.Reading, chunk: VisibleChunk, heading: Sequence[str]) -> float:
     best = 0.0
     before: list[str] = []
-    for sentence in sentences.split(chunk.text):
+    for sentence in sentences.split(chunk.text, chunk.kind):
         own = reading.roots(sentence.text)
         best = max(best, words.cover(reading.weights, [*own, *before, *heading]))
         before = own
@@ -177,8 +162,9 @@ def _scored(
     question: str, reading: rerank.Reading, hit: Hit, similarity: Mapping[tuple[str, int], float]
 ) -> list[Scored]:
     heading = set(reading.bodies[hit.chunk.id].heading)
-    all_ = sentences.split(hit.chunk.text)
+    all_ = sentences.split(hit.chunk.text, hit.chunk.kind)
     own = [set(reading.roots(s.text)) for s in all_]
+    kinds = asked.kinds(question)
     found = []
     for position, sentence in enumerate(all_):
         if not sentences.whole(sentence) or not _readable(sentence):
@@ -186,7 +172,7 @@ def _scored(
         near = heading | (own[position - 1] if position else set())
         coverage = _covered(reading, own[position], near)
         cosine = similarity.get((hit.chunk.id, sentence.start))
-        score = coverage + _fitting(question, reading, sentence, position) + 0.35 * hit.score
+        score = coverage + _fitting(question, kinds, reading, sentence, position) + 0.35 * hit.score
         score += 0.0 if cosine is None else SIMILARITY * cosine
         found.append(Scored(hit, sentence, position, coverage, score))
     return found
@@ -203,19 +189,19 @@ def _readable(sentence: Sentence) -> bool:
     return 3 <= count <= 90 and len(sentence.text) <= 600 and not ends_open
 
 
-def _fitting(question: str, reading: rerank.Reading, sentence: Sentence, position: int) -> float:
+def _fitting(question: str, kinds: frozenset[str], reading: rerank.Reading, sentence: Sentence, position: int) -> float:
     """Does it look like an answer to this kind of question?"""
     text = sentence.text
     score = 0.25 * rerank.phrases(reading, text)
-    if _COUNT.search(question):
+    if "count" in kinds:
         score += 0.25 if verify.numbers(text) else -0.1
-    if _WHEN.search(question):
+    if "when" in kinds:
         score += 0.2 if _YEAR.search(text) or verify.numbers(text) else -0.1
-    if _WHO.search(question) or _WHERE.search(question):
+    if kinds & {"who", "where"}:
         score += 0.1 if set(verify.names(text)) - set(words.plain(question)) else 0.0
-    if _DEFINES.search(question):
+    if "what" in kinds:
         score += 0.25 * _defines(reading, text) + (0.05 if position == 0 else 0.0)
-    if _HOW_TO.search(question) and sentence.kind in ("entry", "row"):
+    if "how" in kinds and sentence.kind in ("entry", "row"):
         score += 0.1
     if _LEANS.match(text):
         score -= 0.12

@@ -35,7 +35,7 @@ class RagOptions(msgspec.Struct, frozen=True, kw_only=True):
     fusion: Literal["scores", "ranks"] = "scores"
     rerank_weight: float = 0.45
     rerank_depth: int = 30
-    sentence_vectors: int = 24
+    sentence_vectors: int = 12
     extract_sentences: int = 3
     prompt_key: bytes = b""
     prompt_version: str = "answer.v1"

@@ -45,7 +45,9 @@ _PHONE_CONTEXT: Final = re.compile(
     re.IGNORECASE,
 )
 _PHONE_LABEL: Final = re.compile(r"[\s\-(]{0,3}(?:office|fax|mobile|home|work|cell|phone)\b", re.IGNORECASE)
-_NO_PHONE: Final = re.compile(r"\d{4}-\d\d-\d\d|[+-]?\d+\.\d+\Z")  # a date, a decimal number
+_NO_PHONE: Final = re.compile(
+    r"\d{4}-\d\d-\d\d|\d{3}-\d\d-\d{4}\Z|[+-]?\d+\.\d+\Z"
+)  # a date, a number never issued, a decimal
 _PHONE_SHAPE: Final = re.compile(
     r"(?:\+|00)[1-9](?:[\s.\-/()]{0,3}\d){6,14}"  # international
     r"|\(\d{2,5}\)[\s.\-]{0,2}\d{3,4}(?:[\s.\-]?\d{2,5}){0,2}"  # (area) number

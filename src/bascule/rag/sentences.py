@@ -94,8 +94,10 @@ def cut(text: str) -> list[tuple[int, int]]:
     return spans
 
 
-def split(text: str) -> list[Sentence]:
-    """The sentences of a passage. Headings, rules and code are none; a cut-off first or last sentence is left out by `whole`."""
+def split(text: str, kind: str = "text") -> list[Sentence]:
+    """The sentences of a passage of this chunk kind. Headings, rules and code are none; `whole` tells a cut-off one."""
+    if kind == "table":
+        return _table(text)
     found: list[Sentence] = []
     blocks = list(_blocks(text))
     header: tuple[str, ...] = ()
@@ -115,6 +117,15 @@ def split(text: str) -> list[Sentence]:
             taken = _entry(text, blocks, position, found)
         position += taken
     return [s for s in found if s.text]
+
+
+def _table(text: str) -> list[Sentence]:
+    """A chunk of kind `table`: a header line, then a row a line, cells parted by ` | `."""
+    lines = [line for line in _lines(text) if line.text.strip()]
+    if len(lines) < 2:
+        return []
+    header = tuple(c.strip() for c in lines[0].text.split(" | "))
+    return [s for line in lines[1:] for s in _row(text, _Block("row", (line,)), header, " | ")]
 
 
 def flat(text: str) -> str:
@@ -191,9 +202,9 @@ def _item_text(text: str, block: _Block) -> str:
     return flat(_BULLET.sub("", text[block.start : block.end], count=1))
 
 
-def _row(text: str, block: _Block, header: tuple[str, ...]) -> list[Sentence]:
+def _row(text: str, block: _Block, header: tuple[str, ...], bar: str = "|") -> list[Sentence]:
     """The first cell names the row; the others follow, each with its column's name where the table has a header."""
-    cells = _cells(block)
+    cells = _cells(block, bar)
     if len(header) != len(cells):
         header = ("",) * len(cells)
     pairs = [(h, c) for h, c in zip(header, cells, strict=True) if c and not re.fullmatch(r"(?:\(\d+\))+", c)]
@@ -204,11 +215,11 @@ def _row(text: str, block: _Block, header: tuple[str, ...]) -> list[Sentence]:
     return [_one(text, block.start, block.end, "row", f"{pairs[0][1]}: {', '.join(shown)}")]
 
 
-def _cells(block: _Block) -> tuple[str, ...]:
+def _cells(block: _Block, bar: str = "|") -> tuple[str, ...]:
     """A row may stand on several lines; the pieces of one column belong together."""
     cells: list[list[str]] = []
     for line in block.lines:
-        for column, part in enumerate(p.strip() for p in line.text.strip().strip("|").split("|")):
+        for column, part in enumerate(p.strip() for p in line.text.strip().strip("|").split(bar)):
             if column == len(cells):
                 cells.append([])
             cells[column].append(part)

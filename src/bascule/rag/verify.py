@@ -72,8 +72,8 @@ class Evidence(msgspec.Struct, frozen=True):
     context: str = ""
 
 
-def evidence(text: str, context: str = "") -> Evidence:
-    spans = [(s.start, s.end) for s in sentences.split(text)]
+def evidence(text: str, context: str = "", kind: str = "text") -> Evidence:
+    spans = [(s.start, s.end) for s in sentences.split(text, kind)]
     return Evidence(text, tuple(spans) or ((0, len(text)),), context)
 
 

@@ -73,7 +73,7 @@ class Endpoint:
             self._app,
             exchange,
             principal,
-            _checked_id(path_id),
+            checked_id(path_id),
             await self._body(exchange),
             query(exchange.scope["query_string"], route.query) if route.query else None,
         )
@@ -100,7 +100,8 @@ class Endpoint:
             await exchange.reply(Reply(self._route.status, msgspec.json.encode(found)))
 
 
-def _checked_id(path_id: str) -> str:
+def checked_id(path_id: str) -> str:
+    """An id that could be one. Raises NotFound, as for one that is not there."""
     if path_id and not _ID.fullmatch(path_id):
         raise NotFound(NOT_FOUND)
     return path_id

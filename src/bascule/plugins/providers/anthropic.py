@@ -118,7 +118,8 @@ class AnthropicProvider:
         if request.wire != OPENAI_CHAT:
             raise InvalidRequest("This model does not take requests in this format.", param="model")
         body, dropped = to_messages(request.view, request.model, self._max_tokens)
-        call.degraded.extend(f"not_supported:{name[:40]}" for name in dropped[:10])
+        notes = [f"not_supported:{name[:40]}" for name in dropped[:10]]
+        call.degraded.extend(note for note in notes if note not in call.degraded)
         return msgspec.json.encode(body)
 
     async def _chunks(self, reply: HttpReply, request: ChatRequest, call: Call) -> AsyncGenerator[ChatChunk]:

@@ -21,6 +21,7 @@ from bascule.server.console.sessions import Attempts, Sessions, cookie_value, se
 from bascule.server.credentials import require
 from bascule.server.exchange import Exchange, Header, Reply, Watch
 from bascule.server.failures import report, to_body, to_reply
+from bascule.server.route import checked_id
 
 if TYPE_CHECKING:
     from bascule.bootstrap import App
@@ -154,7 +155,7 @@ class Console:
             raise InvalidRequest(f"Ask a question of 1 to {MAX_QUESTION:,} characters.", param="question")
         with Watch(exchange):
             found = await questions_of(self._app).answer(
-                principal, question.replace("\x00", ""), collections=[collection] if collection else None, where={}
+                principal, question, collections=[collection] if collection else None, where={}
             )
         return self._page(
             "answer.html",
@@ -184,6 +185,7 @@ class Console:
     async def _passage(self, exchange: Exchange, principal: Principal, rest: str) -> Reply:
         require(principal, SCOPE_ASK)
         asked = _query(exchange)
+        checked_id(rest)
         chunk = await self._app.catalogue.passage(principal, rest)
         around = await self._app.catalogue.neighbours(principal, rest, 1, 1)
         start, end = _number(asked.get("start")), _number(asked.get("end"))
@@ -215,16 +217,21 @@ async def _form(exchange: Exchange) -> dict[str, str]:
     """Raises InvalidRequest for what is not a small form."""
     body = await exchange.body(_FORM_BYTES)
     try:
-        return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=10))
+        return _plain(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=10))
     except ValueError:
         raise InvalidRequest("This form cannot be read.") from None
 
 
 def _query(exchange: Exchange) -> dict[str, str]:
     try:
-        return dict(parse_qsl(exchange.scope["query_string"].decode("latin-1"), max_num_fields=10))
+        return _plain(parse_qsl(exchange.scope["query_string"].decode("latin-1"), max_num_fields=10))
     except ValueError:
         raise InvalidRequest("This query cannot be read.") from None
+
+
+def _plain(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    """Without NUL, which no database takes as text."""
+    return {name: value.replace("\x00", "") for name, value in pairs}
 
 
 def _number(text: str | None) -> int:

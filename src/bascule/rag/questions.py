@@ -1,0 +1,317 @@
+"""A question, from top to bottom.
+
+rewrite > retrieve > check > fuse > rerank > prompt > answer > cite > verify > trace
+
+Every step is a file; this one joins them. A streamed answer and a whole one are the same events, read differently. Nothing
+here is kept between questions: the model call may come from the gateway's cache, retrieval always runs (law 3).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from bascule.core.calls import CacheDirectives
+from bascule.core.catalogue import Passages, Traces
+from bascule.core.chat import ChatModel
+from bascule.core.deadlines import Deadline
+from bascule.core.documents import Answer, Hit
+from bascule.core.embedding import Embedder
+from bascule.core.errors import BasculeError, Conflict, InvalidRequest, UpstreamError
+from bascule.core.ids import new_id
+from bascule.core.principals import Principal
+from bascule.core.traces import Trace
+from bascule.core.vectors import VectorStore
+from bascule.rag import prompt, rerank, rewrite
+from bascule.rag.compose import ByModel, ByQuotation
+from bascule.rag.draft import Draft
+from bascule.rag.events import AnswerEvent, DoneEvent, ErrorEvent, Source, SourcesData, SourcesEvent
+from bascule.rag.explain import Trail, diagnose_refusal, listed, view
+from bascule.rag.inquiry import EXTRACTIVE, MODEL_FAILED, NO_MODEL, Found, Inquiry, Outcome
+from bascule.rag.options import RagOptions
+from bascule.rag.retrieve import Retrieved, Retriever
+
+logger = logging.getLogger(__name__)
+_TRIES: Final = 3  # a source that changes while the answer is made makes it again
+
+__all__ = ["AnswerEvent", "Questions"]
+
+
+class Questions:
+    """Search, answer and explain, over ports alone. `chat` is the gateway; without it answers are extractive."""
+
+    def __init__(
+        self,
+        *,
+        passages: Passages,
+        traces: Traces,
+        store: VectorStore,
+        embedder: Embedder | None,
+        chat: ChatModel | None,
+        options: RagOptions,
+    ) -> None:
+        self._passages = passages
+        self._traces = traces
+        self._options = options
+        self._by_model = ByModel(chat, options) if chat is not None else None
+        self._by_quotation = ByQuotation(embedder, options)
+        self._retriever = Retriever(passages, store, embedder, options)
+
+    async def search(
+        self,
+        principal: Principal,
+        query: str,
+        *,
+        collections: Sequence[str] | None = None,
+        limit: int = 10,
+        where: Mapping[str, Any] | None = None,
+    ) -> list[Hit]:
+        """The best `limit` passages this principal may read, scores 0..1 over its own hits.
+
+        Raises InvalidRequest, NotFound (a collection missing or closed), StorageError, LimitExceeded (embedding).
+        """
+        if not 1 <= limit <= self._options.max_limit:
+            raise InvalidRequest(f"limit is from 1 to {self._options.max_limit}.", param="limit")
+        ask = self._ask(principal, query, None, collections, where, None, None, stream=False, name="query")
+        return list((await self._find(ask, Trail(), wanted=limit)).hits[:limit])
+
+    async def answer(
+        self,
+        principal: Principal,
+        question: str,
+        *,
+        messages: Sequence[Mapping[str, Any]] | None = None,
+        collections: Sequence[str] | None = None,
+        where: Mapping[str, Any] | None = None,
+        model: str | None = None,
+        directives: CacheDirectives | None = None,
+    ) -> Answer:
+        """A whole answer, or a refusal with its reason. A model that fails degrades to extractive (law 11).
+
+        Raises InvalidRequest, NotFound, StorageError, LimitExceeded, PolicyRefused; Conflict when its sources keep changing.
+        """
+        for attempt in range(_TRIES):
+            ask = self._ask(principal, question, messages, collections, where, model, directives, stream=False)
+            try:
+                return await self._answer(ask)
+            except Conflict:
+                if attempt == _TRIES - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def _answer(self, ask: Inquiry) -> Answer:
+        async for event in self._events(ask):
+            if isinstance(event, DoneEvent):
+                return event.data
+        raise AssertionError("every answer ends in done or raises")
+
+    async def stream(
+        self,
+        principal: Principal,
+        question: str,
+        *,
+        messages: Sequence[Mapping[str, Any]] | None = None,
+        collections: Sequence[str] | None = None,
+        where: Mapping[str, Any] | None = None,
+        model: str | None = None,
+        directives: CacheDirectives | None = None,
+    ) -> AsyncGenerator[AnswerEvent]:
+        """The same answer as events; only verified sentences are sent.
+
+        Raises what `answer` raises before the first event; after it, an `error` event ends the stream.
+        """
+        ask = self._ask(principal, question, messages, collections, where, model, directives, stream=True)
+        begun = False
+        try:
+            async for event in self._events(ask):
+                begun = True
+                yield event
+        except BasculeError as error:
+            if not begun:
+                raise
+            yield ErrorEvent.of(error)
+
+    async def explain(self, principal: Principal, answer_id: str) -> dict[str, Any]:
+        """The answer's trace under this reader's rights now. Raises NotFound."""
+        return await view(self._passages, self._traces, principal, answer_id)
+
+    def _ask(
+        self,
+        principal: Principal,
+        question: str,
+        messages: Sequence[Mapping[str, Any]] | None,
+        collections: Sequence[str] | None,
+        where: Mapping[str, Any] | None,
+        model: str | None,
+        directives: CacheDirectives | None,
+        *,
+        stream: bool,
+        name: str = "question",
+    ) -> Inquiry:
+        if not question.strip():
+            raise InvalidRequest(f"The {name} is empty.", param=name)
+        if len(question) > self._options.max_question_chars:
+            raise InvalidRequest(
+                f"The {name} is longer than {self._options.max_question_chars} characters.", param=name
+            )
+        before = rewrite.history(question, messages)
+        return Inquiry(
+            id=new_id(),
+            principal=principal,
+            question=question.strip(),
+            history=before,
+            query=rewrite.rewrite(question.strip(), before),
+            collections=None if collections is None else tuple(collections),
+            where=where or {},
+            model=model or self._options.chat_model or EXTRACTIVE,
+            extractive=model == EXTRACTIVE,
+            deadline=Deadline.after(self._options.timeout_s),
+            directives=directives,
+            stream=stream,
+        )
+
+    async def _events(self, ask: Inquiry) -> AsyncIterator[AnswerEvent]:
+        trail, draft = Trail(), Draft()
+        found = await self._find(ask, trail, wanted=self._options.passages)
+        outcome = Outcome(degraded=list(found.retrieved.degraded))
+        yield SourcesEvent(SourcesData(tuple(Source.of(n, h) for n, h in enumerate(found.context, start=1))))
+        if not found.context:
+            outcome.reason = "empty_collection" if found.retrieved.nothing_to_read else "no_evidence"
+        else:
+            async for event in self._content(ask, found, trail, draft, outcome):
+                yield event
+        yield DoneEvent(await self._close(ask, found, trail, draft, outcome))
+
+    async def _find(self, ask: Inquiry, trail: Trail, *, wanted: int) -> Found:
+        """rewrite, retrieve, check, fuse, rerank, pack."""
+        with trail.step("rewrite") as facts:
+            facts |= {"query": ask.query, "changed": ask.query != ask.question, "turns": len(ask.history)}
+        retrieved = await self._retriever.retrieve(
+            ask.principal,
+            ask.query,
+            collections=ask.collections,
+            where=ask.where,
+            wanted=wanted,
+            call_for=lambda timeout_s: ask.call(timeout_s=timeout_s),
+        )
+        _note_retrieval(trail, retrieved)
+        with trail.step("rerank") as facts:
+            hits = rerank.rerank(
+                ask.query, retrieved.hits, weight=self._options.rerank_weight, depth=self._options.rerank_depth
+            )
+            facts |= {"hits": listed(hits)}
+        with trail.step("prompt") as facts:
+            unique = _without_repeats(hits)
+            packed = prompt.pack(
+                [h.chunk for h in unique], most=self._options.passages, budget_tokens=self._options.prompt_tokens
+            )
+            facts |= {
+                "chunk_ids": [c.id for c in packed.chosen],
+                "left_out_chunk_ids": [c.id for c in packed.left_out[:20]],
+                "repeated_chunk_ids": [h.chunk.id for h in hits if h not in unique][:20],
+                "tokens": packed.tokens,
+                "budget_tokens": self._options.prompt_tokens,
+                "template": self._options.prompt_version,
+            }
+        return Found(retrieved=retrieved, hits=tuple(hits), packed=packed)
+
+    async def _content(
+        self, ask: Inquiry, found: Found, trail: Trail, draft: Draft, outcome: Outcome
+    ) -> AsyncIterator[AnswerEvent]:
+        """By the model, or from the passages' own sentences when there is none or it fails before saying anything."""
+        if self._by_model is not None and ask.model != EXTRACTIVE:
+            try:
+                async for event in self._by_model.events(ask, found, trail, draft, outcome):
+                    yield event
+                return
+            except UpstreamError as error:
+                logger.warning("the model %r failed (%s); answering from the passages", ask.model, error.code)
+                outcome.degraded.append(MODEL_FAILED)
+                outcome.diagnosis = "upstream error"
+                if draft.text:
+                    outcome.status, outcome.reason = "partial", "upstream_error"
+                    return
+        elif not ask.extractive:
+            outcome.degraded.append(NO_MODEL)
+        async for event in self._by_quotation.events(ask, found, trail, draft, outcome):
+            yield event
+
+    async def _close(self, ask: Inquiry, found: Found, trail: Trail, draft: Draft, outcome: Outcome) -> Answer:
+        """The last check of what was used, the trace, the Answer. Raises Conflict when a source has gone meanwhile."""
+        used = [] if outcome.status == "refused" else found.packed.chosen
+        if used:
+            await self._still_there(ask, found)
+        answer = Answer(
+            id=ask.id,
+            status=outcome.status,
+            answer=draft.text if used else "",
+            citations=draft.citations if used else (),
+            reason=outcome.reason,
+            cache=outcome.cache,
+            usage=outcome.usage,
+            model=outcome.model,
+            degraded=tuple(dict.fromkeys(outcome.degraded)),
+        )
+        if not await self._traces.save_trace(_trace(ask, found, trail, answer, outcome)):
+            raise _changed()
+        return answer
+
+    async def _still_there(self, ask: Inquiry, found: Found) -> None:
+        ids = [c.id for c in found.packed.chosen]
+        within = frozenset(c.id for c in found.retrieved.collections)
+        if len(await self._passages.check(ask.principal, ids, within, ask.where)) < len(ids):
+            raise _changed()
+
+
+def _changed() -> Conflict:
+    return Conflict("The sources changed while the answer was made. Ask again.")
+
+
+def _note_retrieval(trail: Trail, retrieved: Retrieved) -> None:
+    took = retrieved.took_s
+    facts = {
+        "terms": list(retrieved.terms),
+        "by_meaning": retrieved.vector is not None,
+        "lacks": list(retrieved.degraded),
+    }
+    trail.note("retrieve", took.get("embed", 0.0) + took.get("retrieve", 0.0), facts)
+    trail.note("check", took.get("check", 0.0), {"visible": len(retrieved.hits)})
+    trail.note("fuse", took.get("fuse", 0.0), {"hits": listed(retrieved.hits)})
+
+
+def _without_repeats(hits: Sequence[Hit]) -> list[Hit]:
+    """The first of passages with the same words: a model gains nothing from reading one twice."""
+    seen: set[str] = set()
+    unique = []
+    for hit in hits:
+        key = " ".join(hit.chunk.text.split()).casefold()
+        if key not in seen:
+            seen.add(key)
+            unique.append(hit)
+    return unique
+
+
+def _trace(ask: Inquiry, found: Found, trail: Trail, answer: Answer, outcome: Outcome) -> Trace:
+    chosen, left_out = found.packed.chosen, found.packed.left_out
+    diagnosis = outcome.diagnosis
+    if diagnosis is None and answer.status == "refused":
+        diagnosis = diagnose_refusal(ask.query, found.hits, chosen, left_out)
+    return Trace(
+        id=ask.id,
+        tenant=ask.principal.tenant,
+        subject=ask.principal.subject,
+        key_id=ask.principal.key_id,
+        created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        question=ask.question,
+        answer=answer.answer,
+        status=answer.status,
+        reason=answer.reason,
+        model=answer.model,
+        collections=tuple(c.name for c in found.retrieved.collections),
+        stages=trail.stages,
+        chunk_ids=tuple(c.id for c in chosen),
+        document_ids=tuple(dict.fromkeys(c.document_id for c in chosen)),
+        diagnosis=diagnosis or "answered",
+    )

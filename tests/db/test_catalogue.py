@@ -1,0 +1,14 @@
+"""The catalogue's contract, on each engine."""
+
+from __future__ import annotations
+
+from bascule.testing.catalogue_contract import DocumentsContract
+from bascule.testing.catalogue_contract_access import AccessContract
+
+
+class TestDocuments(DocumentsContract):
+    pass
+
+
+class TestAccess(AccessContract):
+    pass
