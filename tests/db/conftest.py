@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from bascule.db.catalogue import SqlCatalogue, connect
 from bascule.testing.postgres import server
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def urls(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str]:
-    """(catalogue, calls): a new, empty database each."""
-    if request.param == "postgres":
-        url = server().new_database()
+@pytest.fixture(scope="session", params=["sqlite", "postgres"])
+def migrated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The URL of a catalogue with today's schema and no rows, to copy."""
+
+    async def migrate(url: str, calls_url: str) -> None:
+        async with connect(url, calls_url):
+            pass
+
+    folder = tmp_path_factory.mktemp("migrated")
+    url = server().new_database() if request.param == "postgres" else f"sqlite:///{folder}/catalogue.sqlite"
+    asyncio.run(migrate(url, url if request.param == "postgres" else f"sqlite:///{folder}/calls.sqlite"))
+    return url
+
+
+@pytest.fixture
+def urls(migrated: str, tmp_path: Path) -> tuple[str, str]:
+    """(catalogue, calls) without rows."""
+    name = make_url(migrated).database
+    assert name
+    if migrated.startswith("postgres"):
+        url = server().new_database(name)
         return url, url
+    for file in Path(name).parent.glob("*.sqlite"):
+        shutil.copy(file, tmp_path / file.name)
     return f"sqlite:///{tmp_path}/catalogue.sqlite", f"sqlite:///{tmp_path}/calls.sqlite"
 
 

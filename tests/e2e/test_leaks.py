@@ -240,7 +240,7 @@ async def test_A4_a_trace_resolves_its_passages_under_the_readers_rights_of_toda
             f"{world.url}/v1/answers", json={"question": "When is the quarterly bonus paid?"}
         ) as reply:
             answer = json.loads(await reply.read())
-        assert answer["status"] == "answered"
+        assert answer["status"] in ("answered", "partial")
         await world.app.catalogue.set_rights(system_principal("acme"), world.ids["hr"], Rights.of())
         async with http.get(f"{world.url}/v1/answers/{answer['id']}/explain") as reply:
             explained = await reply.read()

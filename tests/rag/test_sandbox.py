@@ -373,3 +373,15 @@ async def test_hostile_files_of_our_own_end_as_reasons():
 
 def test_a_sandbox_needs_no_loop_to_be_made():
     assert Sandbox(SandboxOptions()).confinement == {}
+
+
+async def test_missing_protection_is_said_in_the_log(monkeypatch, caplog):
+    weak = UNRULY.replace(
+        "child.main()", 'child.confine = lambda limits: {"cpu": "applied", "network": "not offered"}\nchild.main()'
+    )
+    monkeypatch.setattr(module, "_command", lambda: (sys.executable, "-P", "-c", weak))
+    async with open_sandbox(options(recycle_after=1)) as box:
+        assert await text_of(box, b"one") == "one" and await text_of(box, b"two") == "two"
+    assert [r.message for r in caplog.records] == [
+        "Untrusted files are parsed with less protection than intended, without: network (not offered)"
+    ]

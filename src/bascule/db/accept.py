@@ -15,7 +15,7 @@ from bascule.core.principals import Principal
 from bascule.core.rights import Rights
 from bascule.db.jobviews import job_row
 from bascule.db.outbox import queue_change
-from bascule.db.rights import intern, may_change, parse_canonical
+from bascule.db.rights import intern, lock_document, may_change, parse_canonical
 from bascule.db.tables import acls, collections, documents, items, jobs
 from bascule.db.values import now_text, to_json
 
@@ -70,32 +70,28 @@ class _Acceptance:
         if not 0 < len(new.external_id) <= MAX_NAME_CHARS:
             raise InvalidRequest(f"An external_id has 1 to {MAX_NAME_CHARS} characters.", param="external_id")
         item_id = new_id()
-        row = self._current(new.external_id)
-        if row is None:
+        found = self._current(new.external_id)
+        if found is None:
             self._add_item(item_id, self._create(new, item_id), new, ordinal, "queued")
             return
+        row, rights = found
         unchanged = row.content_hash == new.content_hash and row.state != "failed"
-        values = self._described(row, new) | self._rights_change(row, new)
+        values = self._described(row, new) | self._rights_change(row, rights, new)
         if not unchanged:
             _supersede(self._connection, row.id, "A newer version was accepted.")
             values |= self._content(new, item_id)
         self._update(row, values)
         self._add_item(item_id, row.id, new, ordinal, "unchanged" if unchanged else "queued")
 
-    def _current(self, external_id: str) -> Row[Any] | None:
-        row = self._connection.execute(
-            sa.select(documents, acls.c.canonical)
-            .join(acls, acls.c.id == documents.c.acl_id)
-            .where(
-                documents.c.collection_id == self._collection.id,
-                documents.c.external_id == external_id,
-                documents.c.deleted_at.is_(None),
-            )
-            .with_for_update(of=documents)
-        ).one_or_none()
-        if row is not None and not may_change(self._principal, parse_canonical(row.canonical), row.key_id):
+    def _current(self, external_id: str) -> tuple[Row[Any], Rights] | None:
+        found = lock_document(
+            self._connection,
+            documents.c.collection_id == self._collection.id,
+            documents.c.external_id == external_id,
+        )
+        if found is not None and not may_change(self._principal, found[1], found[0].key_id):
             raise NotFound("There is no such document.")
-        return row
+        return found
 
     def _create(self, new: NewDocument, item_id: str) -> str:
         document_id = new_id()
@@ -146,12 +142,11 @@ class _Acceptance:
         found = {"name": new.name, "title": new.title or row.title, "metadata": to_json(new.metadata)}
         return {key: value for key, value in found.items() if row._mapping[key] != value}
 
-    def _rights_change(self, row: Row[Any], new: NewDocument) -> dict[str, Any]:
+    def _rights_change(self, row: Row[Any], now: Rights, new: NewDocument) -> dict[str, Any]:
         """Rights given with content that is not in search yet must not open the old content to more people: until the
         new version commits, the old one is read only by those whom both sets let in."""
         if new.rights is None:
             return {}
-        now = parse_canonical(row.canonical)
         given = self._owned(new.rights, True, now.owner)
         acl_id = intern(self._connection, row.tenant, given)
         if not row.version or row.served_hash == new.content_hash:

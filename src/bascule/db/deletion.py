@@ -19,7 +19,7 @@ _LEDGER_LOCK: Final = 0x64656C65  # "dele"
 
 def delete_document(connection: Connection, principal: Principal, document_id: str) -> None:
     """Tombstone, texts removed, traces scrubbed, purge queued. Raises NotFound and ScopeMissing (see `to_change`)."""
-    row = to_change(connection, principal, document_id)
+    row, _ = to_change(connection, principal, document_id)
     _in_order(connection)
     at = now_text()
     connection.execute(

@@ -20,7 +20,7 @@ from bascule.db.engine import insert_new
 from bascule.db.jobviews import job, jobs
 from bascule.db.outbox import queue_change
 from bascule.db.passages import readable_collections
-from bascule.db.rights import intern, need_scope, parse_canonical, to_change, visible
+from bascule.db.rights import intern, need_scope, to_change, visible
 from bascule.db.store import Store
 from bascule.db.tables import chunks, collections, documents
 from bascule.db.values import (
@@ -131,8 +131,7 @@ def _document_chunks(connection: Connection, principal: Principal, document_id: 
 def _change_rights(
     connection: Connection, principal: Principal, document_id: str, change: Callable[[Rights], Rights]
 ) -> Document:
-    row = to_change(connection, principal, document_id)
-    now = parse_canonical(row.canonical)
+    row, now = to_change(connection, principal, document_id)
     wanted = change(now)
     owner = wanted.owner if principal.is_admin and wanted.owner else now.owner
     acl_id = intern(connection, row.tenant, Rights(allow=wanted.allow, deny=wanted.deny, owner=owner))

@@ -216,14 +216,17 @@ class DurableJobs:
         except BasculeError as error:
             log.warning("job %s: %s (will be tried again)", job_id, error.message)
             return "failed"
-        except Exception as error:
-            at = traceback.extract_tb(error.__traceback__)[
-                -1
-            ]  # where, not what: the message may hold a document's text
-            log.error("job %s: %s in %s (will be tried again)", job_id, type(error).__name__, f"{at.name}:{at.lineno}")
+        except Exception as error:  # noqa: BLE001  the job runner's edge: one broken job must not stop the others
+            log.error("job %s: %s (will be tried again)", job_id, _where(error))
             return "failed"
         finally:
             del self._running[job_id]
             self._started.discard(job_id)
             self._kinds.pop(job_id, None)
             self._poke.set()
+
+
+def _where(error: Exception) -> str:
+    """What kind of error and where, never its message, which may hold a document's text."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {last.name}, line {last.lineno}"

@@ -102,21 +102,26 @@ def may_change(principal: Principal, rights: Rights, key_id: str) -> bool:
     return bool(principal.key_id) and principal.key_id == key_id
 
 
-def to_change(connection: Connection, principal: Principal, document_id: str) -> Row[Any]:
-    """The live document's row, locked until the transaction ends.
+def lock_document(connection: Connection, *where: ColumnElement[bool]) -> tuple[Row[Any], Rights] | None:
+    """The live document's row and rights, locked until the transaction ends.
+
+    Two statements: Postgres, having waited for a lock, would join the row as it is now with rights as they were.
+    """
+    query = sa.select(documents).where(documents.c.deleted_at.is_(None), *where).with_for_update()
+    row = connection.execute(query).one_or_none()
+    return None if row is None else (row, rights_of(connection, row.acl_id))
+
+
+def to_change(connection: Connection, principal: Principal, document_id: str) -> tuple[Row[Any], Rights]:
+    """`lock_document` for a change by this principal.
 
     Raises NotFound when it is missing or not this principal's to change, ScopeMissing when only the scope is lacking.
     """
-    row = connection.execute(
-        sa.select(documents, acls.c.canonical)
-        .join(acls, acls.c.id == documents.c.acl_id)
-        .where(documents.c.id == document_id, documents.c.tenant == principal.tenant, documents.c.deleted_at.is_(None))
-        .with_for_update(of=documents)
-    ).one_or_none()
-    if row is None or not may_change(principal, parse_canonical(row.canonical), row.key_id):
+    found = lock_document(connection, documents.c.id == document_id, documents.c.tenant == principal.tenant)
+    if found is None or not may_change(principal, found[1], found[0].key_id):
         raise NotFound("There is no such document.")
     need_scope(principal, SCOPE_INGEST)
-    return row
+    return found
 
 
 def need_scope(principal: Principal, scope: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import msgspec
 
@@ -20,7 +20,7 @@ class Spoken(msgspec.Struct):
     complete: bool = False
 
 
-async def speak(chat: ChatModel, request: ChatRequest, call: Call, spoken: Spoken) -> AsyncIterator[str]:
+async def speak(chat: ChatModel, request: ChatRequest, call: Call, spoken: Spoken) -> AsyncGenerator[str]:
     """The text: in one piece, or as it comes when `request.stream`. Fills `spoken`. Raises RequestError or UpstreamError."""
     if not request.stream:
         response = await chat.chat(request, call)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any, Final
 
 import msgspec
@@ -34,7 +35,7 @@ class ByModel:
 
     async def events(
         self, ask: Inquiry, found: Found, trail: Trail, draft: Draft, outcome: Outcome
-    ) -> AsyncIterator[AnswerEvent]:
+    ) -> AsyncGenerator[AnswerEvent]:
         chunks = found.packed.chosen
         request = prompt.build(
             ask.question, chunks, self._options, model=ask.model, history=ask.history, stream=ask.stream
@@ -45,11 +46,12 @@ class ByModel:
         declined = False
         with trail.step("answer") as facts:
             try:
-                async for piece in speak(self._chat, request, call, spoken):
-                    for sentence in reader.feed(piece):
-                        declined = declined or cite.NO_ANSWER in sentence
-                        for event in draft.add(cite.check(sentence, shown)):
-                            yield event
+                async with aclosing(speak(self._chat, request, call, spoken)) as pieces:
+                    async for piece in pieces:
+                        for sentence in reader.feed(piece):
+                            declined = declined or cite.NO_ANSWER in sentence
+                            for event in draft.add(cite.check(sentence, shown)):
+                                yield event
             finally:
                 outcome.model, outcome.cache = ask.model, call.cache
                 outcome.usage = _usage(spoken)
@@ -72,7 +74,7 @@ class ByQuotation:
 
     async def events(
         self, ask: Inquiry, found: Found, trail: Trail, draft: Draft, outcome: Outcome
-    ) -> AsyncIterator[AnswerEvent]:
+    ) -> AsyncGenerator[AnswerEvent]:
         outcome.model = EXTRACTIVE
         with trail.step("verify") as facts:
             scaled = self._embedder is not None and self._embedder.fingerprint.startswith(_SCALED)

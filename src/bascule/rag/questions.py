@@ -9,7 +9,8 @@ here is kept between questions: the model call may come from the gateway's cache
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -102,9 +103,10 @@ class Questions:
         raise AssertionError("unreachable")
 
     async def _answer(self, ask: Inquiry) -> Answer:
-        async for event in self._events(ask):
-            if isinstance(event, DoneEvent):
-                return event.data
+        async with aclosing(self._events(ask)) as events:
+            async for event in events:
+                if isinstance(event, DoneEvent):
+                    return event.data
         raise AssertionError("every answer ends in done or raises")
 
     async def stream(
@@ -125,9 +127,10 @@ class Questions:
         ask = self._ask(principal, question, messages, collections, where, model, directives, stream=True)
         begun = False
         try:
-            async for event in self._events(ask):
-                begun = True
-                yield event
+            async with aclosing(self._events(ask)) as events:
+                async for event in events:
+                    begun = True
+                    yield event
         except BasculeError as error:
             if not begun:
                 raise
@@ -172,7 +175,7 @@ class Questions:
             stream=stream,
         )
 
-    async def _events(self, ask: Inquiry) -> AsyncIterator[AnswerEvent]:
+    async def _events(self, ask: Inquiry) -> AsyncGenerator[AnswerEvent]:
         trail, draft = Trail(), Draft()
         found = await self._find(ask, trail, wanted=self._options.passages)
         outcome = Outcome(degraded=list(found.retrieved.degraded))
@@ -180,8 +183,9 @@ class Questions:
         if not found.context:
             outcome.reason = "empty_collection" if found.retrieved.nothing_to_read else "no_evidence"
         else:
-            async for event in self._content(ask, found, trail, draft, outcome):
-                yield event
+            async with aclosing(self._content(ask, found, trail, draft, outcome)) as events:
+                async for event in events:
+                    yield event
         yield DoneEvent(await self._close(ask, found, trail, draft, outcome))
 
     async def _find(self, ask: Inquiry, trail: Trail, *, wanted: int) -> Found:
@@ -219,12 +223,13 @@ class Questions:
 
     async def _content(
         self, ask: Inquiry, found: Found, trail: Trail, draft: Draft, outcome: Outcome
-    ) -> AsyncIterator[AnswerEvent]:
+    ) -> AsyncGenerator[AnswerEvent]:
         """By the model, or from the passages' own sentences when there is none or it fails before saying anything."""
         if self._by_model is not None and ask.model != EXTRACTIVE:
             try:
-                async for event in self._by_model.events(ask, found, trail, draft, outcome):
-                    yield event
+                async with aclosing(self._by_model.events(ask, found, trail, draft, outcome)) as events:
+                    async for event in events:
+                        yield event
                 return
             except UpstreamError as error:
                 logger.warning("the model %r failed (%s); answering from the passages", ask.model, error.code)
@@ -235,8 +240,9 @@ class Questions:
                     return
         elif not ask.extractive:
             outcome.degraded.append(NO_MODEL)
-        async for event in self._by_quotation.events(ask, found, trail, draft, outcome):
-            yield event
+        async with aclosing(self._by_quotation.events(ask, found, trail, draft, outcome)) as events:
+            async for event in events:
+                yield event
 
     async def _close(self, ask: Inquiry, found: Found, trail: Trail, draft: Draft, outcome: Outcome) -> Answer:
         """The last check of what was used, the trace, the Answer. Raises Conflict when a source has gone meanwhile."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -23,8 +24,10 @@ import msgspec
 from bascule.core.documents import PreparedDocument
 from bascule.core.errors import IngestError
 from bascule.rag import wire
-from bascule.rag.confine import Limits
+from bascule.rag.confine import APPLIED, Limits
 from bascule.rag.prepare import PrepareOptions
+
+_log = logging.getLogger(__name__)
 
 _START_S: Final = 30.0
 _END_S: Final = 5.0
@@ -60,7 +63,6 @@ class _Child:
         self.process = process
         self.documents = 0
         self.peak_bytes = 0
-        self.confinement: dict[str, str] = {}
 
     @classmethod
     async def start(cls) -> _Child:
@@ -198,7 +200,7 @@ class Sandbox:
                 )
             well = isinstance(reply, wire.Ready)
             if isinstance(reply, wire.Ready):
-                self.confinement = child.confinement = reply.confinement
+                self._note(reply.confinement)
             return child
         except (TimeoutError, EOFError):
             raise IngestError(
@@ -209,6 +211,14 @@ class Sandbox:
         finally:
             if not well:
                 self._end(child)
+
+    def _note(self, confinement: Mapping[str, str]) -> None:
+        missing = [f"{measure} ({why})" for measure, why in confinement.items() if why != APPLIED]
+        if missing and not self.confinement:
+            _log.warning(
+                "Untrusted files are parsed with less protection than intended, without: %s", "; ".join(missing)
+            )
+        self.confinement = confinement
 
     def _end(self, child: _Child) -> None:
         """Kill now, collect later: a cancelled caller need not wait for it."""
