@@ -56,24 +56,33 @@ def serve(kind: str, port: int, upstream: str) -> None:
     import uvicorn
 
     uvicorn.run(
-        proxy_app(kind, upstream), host="127.0.0.1", port=port, loop="uvloop", http="httptools", access_log=False,
+        proxy_app(kind, upstream),
+        host="127.0.0.1",
+        port=port,
+        loop="uvloop",
+        http="httptools",
+        access_log=False,
         log_level="warning",
     )
 
 
-async def measure(kind: str, upstream_port: int, calls: int, connections: int) -> list[dict[str, object]]:
+def measure(kind: str, upstream_port: int, calls: int, connections: int) -> list[dict[str, object]]:
     port = load.free_port()
     url = f"http://127.0.0.1:{upstream_port}/v1/chat/completions"
     process = subprocess.Popen([sys.executable, __file__, "--serve", kind, str(port), url])
     try:
         load.wait_for(port)
-        shared: dict[str, Any] = {"limit_s": 10.0, "pids": [process.pid]}
-        await load.drive(port, _make(port, BODY), connections=connections, calls=500, **shared)
-        plain = await load.drive(port, _make(port, BODY), connections=connections, calls=calls, **shared)
-        stream = await load.drive(port, _make(port, STREAM_BODY), connections=connections, calls=connections * 4, **shared)
-        return [plain.row(f"{kind}: plain"), stream.row(f"{kind}: stream of {load.STREAM_CHUNKS}")]
+        return asyncio.run(_measure(kind, port, process.pid, calls, connections))
     finally:
         load.end(process)
+
+
+async def _measure(kind: str, port: int, pid: int, calls: int, connections: int) -> list[dict[str, object]]:
+    shared: dict[str, Any] = {"connections": connections, "limit_s": 10.0, "pids": [pid]}
+    await load.drive(port, _make(port, BODY), calls=500, **shared)
+    plain = await load.drive(port, _make(port, BODY), calls=calls, **shared)
+    stream = await load.drive(port, _make(port, STREAM_BODY), calls=connections * 4, **shared)
+    return [plain.row(f"{kind}: plain"), stream.row(f"{kind}: stream of {load.STREAM_CHUNKS}")]
 
 
 def _make(port: int, body: bytes) -> Any:
@@ -99,7 +108,7 @@ def main() -> None:
             if importlib.util.find_spec(kind) is None:
                 print(f"{kind} is not installed: skipped")
                 continue
-            rows += asyncio.run(measure(kind, upstream_port, given.calls, given.connections))
+            rows += measure(kind, upstream_port, given.calls, given.connections)
     finally:
         load.end(upstream)
     load.show(rows, given.json)
@@ -108,7 +117,12 @@ def main() -> None:
 async def _floor(upstream_port: int, connections: int) -> dict[str, object]:
     """The upstream itself, streaming, without a proxy: the first byte's floor."""
     stream = await load.drive(
-        upstream_port, _make(upstream_port, STREAM_BODY), connections=connections, calls=connections * 4, limit_s=10.0, pids=[]
+        upstream_port,
+        _make(upstream_port, STREAM_BODY),
+        connections=connections,
+        calls=connections * 4,
+        limit_s=10.0,
+        pids=[],
     )
     return stream.row("no proxy: stream")
 

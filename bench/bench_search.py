@@ -2,9 +2,10 @@
 
     python bench/bench_search.py [--sizes 10000,100000] [--queries 200] [--json FILE]
 
-One row for each size, share of visible chunks and method: p50 and p99 in milliseconds, CPU per query, recall against a scan in
-float64 and against the naive BM25 formula (ten queries each). Words follow the interpreter's own documentation (pydoc topics) with a Zipfian tail;
-vectors are random, unit length, in clusters. `hybrid` is what a question costs: dense and lexical, 60 candidates each.
+One row for each size, share of visible chunks and method: p50 and p99 in milliseconds, CPU per query, and recall against a
+scan in float64 and the naive BM25 formula (ten queries each). Words follow the interpreter's own documentation (pydoc topics)
+with a Zipfian tail; vectors are random, unit length, in clusters. `hybrid` is what a question costs: dense and lexical, 60
+candidates each; `new scope` when every question comes from somebody else. On a busy machine believe the CPU column.
 """
 
 from __future__ import annotations

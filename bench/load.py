@@ -38,7 +38,9 @@ STREAM_GAP_S = 0.02
 
 def _event(delta: dict[str, str], finish: str | None = None) -> bytes:
     choice = {"index": 0, "delta": delta, "finish_reason": finish}
-    return b"data: " + json.dumps({"id": "c", "object": "chat.completion.chunk", "choices": [choice]}).encode() + b"\n\n"
+    return (
+        b"data: " + json.dumps({"id": "c", "object": "chat.completion.chunk", "choices": [choice]}).encode() + b"\n\n"
+    )
 
 
 class Upstream(asyncio.Protocol):
@@ -60,7 +62,7 @@ class Upstream(asyncio.Protocol):
                 return
             body, self._buffer = self._buffer[end + 4 : end + 4 + size], self._buffer[end + 4 + size :]
             if b'"stream":true' in body or b'"stream": true' in body:
-                asyncio.ensure_future(self._stream())
+                self._streaming = asyncio.ensure_future(self._stream())
             else:
                 head_out = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
                 self._transport.write(head_out % len(ANSWER) + ANSWER)
@@ -93,7 +95,9 @@ class Result:
 
     def row(self, name: str) -> dict[str, object]:
         def ms(values: list[float], at: float) -> float | None:
-            return round(statistics.quantiles(values, n=1000)[int(at * 1000) - 1] * 1000, 3) if len(values) > 2 else None
+            return (
+                round(statistics.quantiles(values, n=1000)[int(at * 1000) - 1] * 1000, 3) if len(values) > 2 else None
+            )
 
         return {
             "name": name,
@@ -110,11 +114,14 @@ class Result:
 
 def request_bytes(port: int, path: str, body: bytes, key: str = "") -> bytes:
     auth = f"authorization: Bearer {key}\r\n" if key else ""
-    head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-type: application/json\r\n{auth}content-length: {len(body)}\r\n\r\n"
+    lines = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-type: application/json\r\n{auth}"
+    head = f"{lines}content-length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
 
-async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, data: bytes) -> tuple[bool, float, bytes]:
+async def _exchange(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, data: bytes
+) -> tuple[bool, float, bytes]:
     """One request on a kept connection: (status is 200, time of the first body byte, body)."""
     writer.write(data)
     head = (await reader.readuntil(b"\r\n\r\n")).lower()

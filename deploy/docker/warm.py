@@ -19,7 +19,11 @@ OUTSIDE = (
     "tokenizers",
     "usearch.index",
 )
-NOT_HERE = ("bascule.testing", "bascule.__main__")
+NOT_HERE = (
+    "bascule.testing",
+    "bascule.__main__",
+    "bascule.plugins.http_clients.pyreqwest",
+)  # the last is an extra left out
 
 names = [module.name for module in pkgutil.walk_packages(bascule.__path__, "bascule.")]
 for name in [*OUTSIDE, *(name for name in names if not name.startswith(NOT_HERE))]:

@@ -7,8 +7,9 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,7 +33,7 @@ HOSTILE = (
 PAPERS = {
     "returns.md": "# Returns and refunds\n\n## How long\n\nGoods may be returned within 30 days of delivery, unused and in "
     "their packaging.\n\n## Money back\n\nThe price is refunded within five working days after the parcel has arrived.\n",
-    "warranty.md": f"# Warranty\n\nFaulty lamps are replaced at our cost for two years. {HOSTILE}\n",
+    "warranty.md": f"# Warranty\n\nFaulty lamps are replaced at our cost for two years, says `{HOSTILE}` in the shop.\n",
     "shipping.csv": "country,price_eur,days\nGermany,4.90,2\nFrance,6.90,3\nSpain,8.90,4\n",
 }
 
@@ -53,33 +54,35 @@ class World:
         await page.screenshot(path=self.shots / f"console-{name}-{self.scheme}.png", **given)
 
 
-@pytest.fixture
-async def world(tmp_path) -> AsyncIterator[World]:
-    data, config = tmp_path / "data", tmp_path / "bascule.toml"
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> Iterator[World]:
+    """A server process of its own, filled; it must end in good order on SIGTERM."""
+    folder = tmp_path_factory.mktemp("console")
+    config = folder / "bascule.toml"
     config.write_text('[rag]\nembedding_model = ""\n')
     env = {name: value for name, value in os.environ.items() if not name.startswith("BASCULE_")}
-    run = [sys.executable, "-m", "bascule"]
-    where = ["--data", str(data), "--config", str(config)]
-    init = await asyncio.create_subprocess_exec(*run, "init", *where, "--json", env=env, stdout=asyncio.subprocess.PIPE)
-    out, _ = await asyncio.wait_for(init.communicate(), 60)
-    admin = json.loads(out)["key"]
-    server = await asyncio.create_subprocess_exec(
-        *run, "serve", *where, "--port", "0", env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
-    )
+    run, where = [sys.executable, "-m", "bascule"], ["--data", str(folder / "data"), "--config", str(config)]
+    made = subprocess.run([*run, "init", *where, "--json"], env=env, capture_output=True, timeout=60, check=True)
+    admin = json.loads(made.stdout)["key"]
+    with open(folder / "log", "wb") as log:
+        server = subprocess.Popen([*run, "serve", *where, "--port", "0"], env=env, stdout=subprocess.PIPE, stderr=log)
     try:
         assert server.stdout is not None
-        line = (await asyncio.wait_for(server.stdout.readline(), 60)).decode()
+        line = server.stdout.readline().decode()
+        assert "http://" in line, (folder / "log").read_text()[-2000:]
         url = "http://" + line.rpartition("http://")[2].strip()
-        await fill(url, admin)
-        shots = Path(os.environ.get("BASCULE_SCREENSHOTS") or tmp_path)
+        asyncio.run(fill(url, admin))
+        shots = Path(os.environ.get("BASCULE_SCREENSHOTS") or folder)
         shots.mkdir(parents=True, exist_ok=True)
         yield World(url, admin, shots)
         server.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(server.wait(), 30) == 0
+        assert server.wait(30) == 0
     finally:
-        if server.returncode is None:
+        if server.poll() is None:
             server.kill()
-            await server.wait()
+            server.wait()
+        if server.stdout is not None:
+            server.stdout.close()
 
 
 async def fill(url: str, key: str) -> None:
@@ -176,10 +179,11 @@ async def test_what_a_document_smuggles_in_stays_text_and_a_refusal_says_why(wor
     page = window.page
     await page.goto(world.url)
     await sign_in(world, page)
-    await ask(page, "For how long are faulty lamps replaced at our cost?", "answered")
+    await ask(page, "Are faulty lamps replaced at our cost?", "answered")
     assert "two years" in await page.inner_text("article.answer .prose")
     await page.locator("button.source").first.click()
     await page.wait_for_selector("dialog[open] .here")
+    assert HOSTILE in await page.inner_text("dialog .here")
     for inside in ("#answer", "dialog"):
         assert await page.locator(f"{inside} :is(img, script, a, iframe)").count() == 0
     await page.get_by_role("button", name="Close the passage").click()

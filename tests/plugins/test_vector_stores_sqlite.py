@@ -58,6 +58,19 @@ async def test_answers_are_exact_whatever_share_is_visible(store: SqliteVectorSt
         same(await store.lexical(words, asked, 60), await reference.lexical(words, asked, 60), f"lexical {n}")
 
 
+@pytest.mark.parametrize("large", [1 << 40, -7])
+async def test_any_whole_number_may_be_an_acl_id(store: SqliteVectorStore, large: int) -> None:
+    await store.upsert([point("small", "alpha", acl_id=1), point("large", "alpha", acl_id=large)])
+    for allowed, expected in (([1], ["small"]), ([large], ["large"]), ([5, 1 << 50, -1], [])):
+        assert ids(await store.dense(vector(1), scope(allowed=allowed), 9)) == expected
+        assert ids(await store.lexical(["alpha"], scope(allowed=allowed), 9)) == expected
+
+
+async def test_ids_that_no_chunk_carries_are_no_trouble(store: SqliteVectorStore) -> None:
+    await store.upsert([point("a", "alpha", acl_id=3)])
+    assert ids(await store.dense(vector(1), scope(allowed=[-5, 3, 1 << 50]), 9)) == ["a"]
+
+
 async def test_searches_over_several_blocks_of_slots_find_every_one(
     store: SqliteVectorStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,6 +93,11 @@ def test_a_row_longer_than_a_chunk_is_cut_and_keeps_the_header():
     assert len(made) >= 2 and all(c.text.startswith("Item | Text\n") for c in made)
 
 
+def test_an_endless_header_is_not_repeated():
+    made = chunks_of(table(("h " * 30, "x"), ("a", "b"), ("c", "d")))
+    assert sum(len(c.text) for c in made) < 90 and made[-1].text == "a | b\nc | d"
+
+
 def test_text_without_spaces_is_cut_between_whole_characters():
     family = "👨\u200d👩\u200d👧"
     made = chunks_of(para(family * 40), budget=16, count=len)

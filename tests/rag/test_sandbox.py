@@ -91,7 +91,7 @@ def unruly(monkeypatch):
 def options(**limits):
     fields = {
         name: limits.pop(name)
-        for name in ("processes", "recycle_after", "recycle_bytes", "max_result_bytes")
+        for name in ("processes", "recycle_after", "recycle_bytes", "max_result_bytes", "idle_s")
         if name in limits
     }
     return SandboxOptions(limits=Limits(**limits), **fields)
@@ -221,6 +221,13 @@ async def test_a_child_is_replaced_after_so_many_documents_or_so_much_memory(unr
         assert pids[0] == pids[1] != pids[2] == pids[3]
     async with open_sandbox(options(recycle_bytes=1)) as box:
         assert await text_of(box, b"pid") != await text_of(box, b"pid")
+
+
+async def test_a_child_without_work_ends_and_another_takes_the_next_document(unruly):
+    async with open_sandbox(options(idle_s=0.05)) as box:
+        pid = int(await text_of(box, b"pid"))
+        await eventually(lambda: is_gone(pid))
+        assert await text_of(box, b"next") == "next"
 
 
 async def test_the_child_knows_nothing_of_the_services_environment(unruly, monkeypatch):

@@ -7,6 +7,7 @@ import re
 
 import aiohttp
 
+from bascule.rag.events import schemas
 from bascule.server.openapi import document
 from bascule.server.table import HOT, OPEN, ROUTES
 from bascule.testing.server import FakeApp, serving
@@ -50,6 +51,17 @@ def test_own_bodies_refuse_unknown_fields_in_the_description_too():
     for route in ROUTES:
         if route.body is not None:
             assert schemas[route.body.__name__]["additionalProperties"] is False
+
+
+def test_the_events_of_a_streamed_answer_have_schemas():
+    events = described()["paths"]["/v1/answers"]["post"]["x-events"]
+    assert list(events) == ["sources", "delta", "citation", "done", "error"]
+    assert set(events) == set(schemas())
+    components = described()["components"]["schemas"]
+    for name, ref in events.items():
+        described_fields = components[ref["$ref"].rpartition("/")[2]]["properties"]
+        own = schemas()[name]
+        assert set(described_fields) == set(own["$defs"][own["$ref"].rpartition("/")[2]]["properties"]), name
 
 
 async def test_it_is_served_to_everybody():

@@ -9,7 +9,19 @@ from collections.abc import Sequence
 
 import typer
 
-from bascule.cli import admin, checks, demo_command, documents, failures, ingest, jobs, keys, models, questions
+from bascule.cli import (
+    admin,
+    checks,
+    demo_command,
+    documents,
+    evaluate,
+    failures,
+    ingest,
+    jobs,
+    keys,
+    models,
+    questions,
+)
 from bascule.cli.output import Output
 from bascule.core.errors import BasculeError
 
@@ -39,7 +51,7 @@ def _root(
         _log(logging.INFO if verbose else logging.ERROR)
 
 
-for module in (admin, ingest, questions, documents, keys, jobs, models, checks, demo_command):
+for module in (admin, ingest, questions, documents, keys, jobs, models, evaluate, checks, demo_command):
     module.register(app)
 
 

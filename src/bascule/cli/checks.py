@@ -1,4 +1,4 @@
-"""doctor and eval: what proves that an installation is in order and answers well."""
+"""doctor: what proves that an installation is in order."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -58,7 +59,8 @@ class FolderBlobs:
             _sync_folder(target.parent)
             _sync_folder(self._path)
         except OSError as error:
-            draft.unlink(missing_ok=True)
+            with suppress(OSError):
+                draft.unlink()
             raise StorageError("The document cannot be stored: is the disk full?") from error
 
     def _names(self) -> list[tuple[str, float]]:

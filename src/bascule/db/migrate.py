@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from bascule.core.errors import ConfigError
 
 FOLDER: Final = Path(__file__).parent / "migrations"
 HEADS: Final = {"catalogue": "0001", "calls": "0001"}  # known here, so that a start without news needs no Alembic
+_ONE_AT_A_TIME: Final = threading.Lock()  # migrations speak through Alembic's `op`, of which a process has one
 _ADVISORY_LOCK: Final = 0x62617363  # "basc": any constant of our own
 
 
@@ -49,5 +51,5 @@ def migrate(connection: Connection, history: str) -> None:
             f"The catalogue's schema ({current}) is newer than this version of Bascule. "
             "Install the version that wrote it, or restore a backup made by this one."
         )
-    with Operations.context(context):
+    with _ONE_AT_A_TIME, Operations.context(context):
         context.run_migrations()

@@ -74,7 +74,8 @@ class _Maker:
     def __init__(self, document: str, budget: int, count: Count) -> None:
         self.document = document
         self.budget = budget
-        self.count = _bounded(count, budget)
+        self.exact = lru_cache(maxsize=16)(count)  # a chunk of one piece is counted as a piece and as a chunk
+        self.count = _bounded(self.exact, budget)
         self.drafts: list[ChunkDraft] = []
         self.path: list[tuple[int, str]] = []
         self.pending: list[_Piece] = []
@@ -106,12 +107,12 @@ class _Maker:
     def table(self, block: Block, offset: int) -> None:
         """Rows as many as fit, with the header above them; a row too long for a chunk is cut like text."""
         self.flush()
-        header = row_text(block.rows[0]) if any(block.rows[0]) else ""
+        header, body = self._header(block)
         header_tokens = self.count(header)
         at = offset + (len(header) + 1 if header else 0)
         rows: list[tuple[int, int]] = []
         used = 0
-        for row in block.rows[1:]:
+        for row in body:
             text = row_text(row)
             tokens = self.count(text)
             if rows and used + tokens + header_tokens > self.budget:
@@ -123,8 +124,15 @@ class _Maker:
                 rows.append((at, at + len(text)))
                 used += tokens
             at += len(text) + 1
-        if rows or len(block.rows) == 1:
-            self._table_chunk(header, rows or [(offset, offset + len(block.text))], offset, block.page)
+        if rows or not body:
+            self._table_chunk(header, rows or [(offset, offset + len(header))], offset, block.page)
+
+    def _header(self, block: Block) -> tuple[str, Sequence[Sequence[str]]]:
+        """The header to repeat and the rows below it; one as long as half a chunk is a row like any other."""
+        if not any(block.rows[0]):
+            return "", block.rows[1:]
+        header = row_text(block.rows[0])
+        return (header, block.rows[1:]) if self.count(header) * 2 <= self.budget else ("", block.rows)
 
     def _table_chunk(self, header: str, rows: Sequence[tuple[int, int]], offset: int, page: int | None) -> None:
         start, end = rows[0][0], rows[-1][1]
@@ -168,7 +176,7 @@ class _Maker:
             start=start,
             end=end,
             page=page,
-            tokens=self.count(text),
+            tokens=self.exact(text),
             content_hash=digest,
             occurrence=self.seen[digest],
             kind=kind,
@@ -179,8 +187,7 @@ class _Maker:
 
 def _bounded(count: Count, budget: int) -> Count:
     """Never tokenises a text that cannot fit: a tokenizer needs a hundred times the memory of what it reads."""
-    known = lru_cache(maxsize=16)(count)  # a chunk of one piece is counted as a piece and as a chunk
-    return lambda text: budget + 1 if len(text) > _CHARS_PER_TOKEN * budget else known(text)
+    return lambda text: budget + 1 if len(text) > _CHARS_PER_TOKEN * budget else count(text)
 
 
 def _shortened(heading: str) -> str:

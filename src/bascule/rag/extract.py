@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from bascule.core.documents import Hit, VisibleChunk
+from bascule.core.lexical import STOPWORDS
 from bascule.rag import asked, rerank, sentences, verify, words
 from bascule.rag.sentences import Sentence
 
@@ -28,9 +29,10 @@ _SAYS_WHAT: Final = re.compile(
     re.IGNORECASE,
 )
 SIMILARITY: Final = 1.2  # weight of a sentence's cosine with the question
-SUPPORT_MIN: Final = 0.4
+SUPPORT_MIN: Final = 0.45
 _READ: Final = 5  # passages looked at for evidence
-MORE_MIN: Final = 0.86  # a further sentence must score this share of the best one
+MORE_MIN: Final = 0.9  # a further sentence must score this share of the best one
+MORE_MIN_NEARBY: Final = 0.75  # the next or the one before
 
 
 class Support(msgspec.Struct, frozen=True):
@@ -124,9 +126,9 @@ def _probability(
 ) -> float:
     """Logistic regressions on 500 answerable questions, each asked with its article and without: docs/decisions/refusal.md."""
     if cosine is None:
-        z = -6.9 + 4.0 * covered + 2.8 * nearness + 3.5 * named + 5.0 * phrases
+        z = -7.2 + 4.4 * covered + 3.6 * nearness + 2.9 * named + 3.8 * phrases
     else:
-        z = -7.9 + 0.6 * covered + 2.8 * nearness + 2.3 * named + 3.8 * phrases + 3.0 * agreement + 7.5 * cosine
+        z = -8.0 + 1.7 * covered + 3.0 * nearness + 1.9 * named + 2.8 * phrases + 3.0 * agreement + 7.1 * cosine
     return 1 / (1 + math.exp(-z))
 
 
@@ -142,7 +144,7 @@ def choose(
     for other in scored[1:]:
         if len(chosen) == most:
             break
-        if other.score >= MORE_MIN * best.score and not _repeats(other, chosen):
+        if _adds(other, best) and not _repeats(other, chosen):
             chosen.append(other)
     order = {s.hit.chunk.id: i for i, s in reversed(list(enumerate(chosen)))}
     chosen.sort(key=lambda s: (order[s.hit.chunk.id], s.position))
@@ -200,11 +202,13 @@ def _fitting(question: str, kinds: frozenset[str], reading: rerank.Reading, sent
     if kinds & {"who", "where"}:
         score += 0.1 if set(verify.names(text)) - set(words.plain(question)) else 0.0
     if "what" in kinds:
-        score += 0.25 * _defines(reading, text) + (0.05 if position == 0 else 0.0)
+        score += 0.4 * _defines(reading, text) + (0.05 if position == 0 else 0.0)
     if "how" in kinds and sentence.kind in ("entry", "row"):
-        score += 0.1
-    if _LEANS.match(text):
+        score += 0.1 + (0.15 if _names_it(question, text) else 0.0)
+    if _LEANS.match(text) or text.startswith("("):
         score -= 0.12
+    if text.startswith("__") and "__" not in question:
+        score -= 0.2
     count = len(text.split())
     return score - (0.15 if count < 5 else 0.1 if count > 50 else 0.0)
 
@@ -212,9 +216,24 @@ def _fitting(question: str, kinds: frozenset[str], reading: rerank.Reading, sent
 def _defines(reading: rerank.Reading, text: str) -> float:
     """The thing asked about is the subject: it stands before the first verb that says what something is."""
     verb = _SAYS_WHAT.search(text)
-    if verb is None or verb.start() > 70:
+    subject = reading.roots(text[: verb.start()]) if verb is not None and verb.start() <= 80 else []
+    if not subject or subject[0] not in reading.weights:
         return 0.0
-    return words.cover(reading.weights, reading.roots(text[: verb.start()]))
+    return words.cover(reading.weights, subject)
+
+
+def _names_it(question: str, text: str) -> bool:
+    """The entry or row is of the very thing asked for: `reverse(self, /): ...` for "reverse a list"."""
+    named = words.plain(re.split(r"[:(]", text, maxsplit=1)[0])
+    return bool(named) and named[-1] in set(words.plain(question)) - STOPWORDS
+
+
+def _adds(other: Scored, best: Scored) -> bool:
+    """Is a further sentence worth reading? Nearly as good as the best, and about the same words of the question."""
+    nearby = other.hit.chunk.id == best.hit.chunk.id and abs(other.position - best.position) == 1
+    nearby = nearby and other.sentence.kind == best.sentence.kind == "prose"
+    least = MORE_MIN_NEARBY if nearby else MORE_MIN
+    return other.score >= least * best.score and other.coverage >= 0.7 * best.coverage
 
 
 def _repeats(one: Scored, chosen: Sequence[Scored]) -> bool:

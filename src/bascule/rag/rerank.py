@@ -31,7 +31,7 @@ class Body(msgspec.Struct, frozen=True):
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """A question, read once: its content roots and their weights, and its word pairs that hold a content word.
+    """A question, read once: its content roots and their weights, and its pairs of neighbouring roots that hold a content word.
 
     `mentions`: a stop word is what it asks about, so texts are read with the slower reader that keeps those.
     """
@@ -54,7 +54,8 @@ def read(question: str, chunks: Sequence[VisibleChunk]) -> Reading:
     reader = words.mentioned_roots if mentions else words.roots
     bodies = {c.id: Body(tuple(reader(c.text)), tuple(reader(heading(c)))) for c in chunks}
     weights = words.weigh(wanted, [b.all for b in bodies.values()])
-    pairs = frozenset(p for p in itertools.pairwise(words.plain(question)) if not STOPWORDS.issuperset(p))
+    spoken = itertools.pairwise(words.plain(question))
+    pairs = frozenset((words.root(a), words.root(b)) for a, b in spoken if not STOPWORDS.issuperset((a, b)))
     stripped = (t.strip("?.,!()\"'`") for t in question.lower().split())
     identifiers = frozenset(t for t in stripped if len(t) > 3 and any(c in t for c in "._(/"))
     return Reading(wanted, weights, pairs, identifiers, bodies, mentions)
@@ -98,10 +99,10 @@ def features(reading: Reading, chunk: VisibleChunk) -> dict[str, float]:
 
 
 def phrases(reading: Reading, text: str) -> float:
-    """Share of the question's word pairs that stand in the text as they are."""
+    """Share of the question's word pairs that stand in the text side by side."""
     if not reading.pairs:
         return 0.0
-    return len(reading.pairs.intersection(itertools.pairwise(words.plain(text)))) / len(reading.pairs)
+    return len(reading.pairs.intersection(itertools.pairwise(map(words.root, words.plain(text))))) / len(reading.pairs)
 
 
 def _titled(reading: Reading, chunk: VisibleChunk, body: Body) -> float:

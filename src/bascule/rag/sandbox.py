@@ -37,7 +37,7 @@ _PASSED_ON: Final = ("PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "SYSTEMROOT"
 class SandboxOptions(msgspec.Struct, frozen=True, kw_only=True):
     """`processes` children at most; each is replaced after `recycle_after` documents or a peak of `recycle_bytes`.
 
-    `max_result_bytes` bounds what a child may answer for one document.
+    One without work for `idle_s` ends and gives its memory back. `max_result_bytes` bounds the answer to one document.
     """
 
     processes: int = 1
@@ -45,6 +45,7 @@ class SandboxOptions(msgspec.Struct, frozen=True, kw_only=True):
     prepare: PrepareOptions = PrepareOptions()
     recycle_after: int = 500
     recycle_bytes: int = 400_000_000
+    idle_s: float = 60.0
     max_result_bytes: int = 200_000_000
 
 
@@ -63,6 +64,8 @@ class _Child:
         self.process = process
         self.documents = 0
         self.peak_bytes = 0
+        self.killed = False
+        self.resting: asyncio.TimerHandle | None = None
 
     @classmethod
     async def start(cls) -> _Child:
@@ -79,7 +82,12 @@ class _Child:
 
     @property
     def alive(self) -> bool:
-        return self.process.returncode is None
+        return self.process.returncode is None and not self.killed
+
+    def wake(self) -> None:
+        if self.resting is not None:
+            self.resting.cancel()
+            self.resting = None
 
     async def ask(self, message: wire.Setup | wire.Work, max_bytes: int) -> wire.Reply:
         """Raises EOFError when the child is gone, _Fault when its answer is too large."""
@@ -98,7 +106,9 @@ class _Child:
             raise _Fault("crashed", "The parser gave an answer that is none.") from None
 
     def kill(self) -> None:
-        if self.alive:
+        self.wake()
+        self.killed = True
+        if self.process.returncode is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, signal.SIGKILL)
 
@@ -134,6 +144,8 @@ class Sandbox:
         """
         child = await self._slots.get()
         kept: _Child | None = None
+        if child is not None:
+            child.wake()
         try:
             if child is not None and child.alive and child.documents:
                 try:
@@ -152,6 +164,8 @@ class Sandbox:
             kept = refused.child
             raise IngestError(str(refused), reason=refused.reason) from None
         finally:
+            if kept is not None:
+                kept.resting = asyncio.get_running_loop().call_later(self._options.idle_s, self._end, kept)
             self._slots.put_nowait(kept)
 
     async def _run(
@@ -171,8 +185,8 @@ class Sandbox:
                 well = self._may_go_on(child)
                 return reply.document, child if well else None
             if isinstance(reply, wire.Refused) and not reply.fault:
-                well = True
-                raise _Refused(reply.message, reply.reason, child)
+                well = self._may_go_on(child)
+                raise _Refused(reply.message, reply.reason, child if well else None)
             raise _fault_of(reply, limits)
         except TimeoutError:
             raise _Fault("too_slow", f"The document took more than {limits.wall_s:g} s to read. Split it.") from None
@@ -242,7 +256,7 @@ class Sandbox:
 class _Refused(Exception):
     """The document's own fault; the child that found out is as good as before."""
 
-    def __init__(self, message: str, reason: str, child: _Child) -> None:
+    def __init__(self, message: str, reason: str, child: _Child | None) -> None:
         super().__init__(message)
         self.reason = reason
         self.child = child

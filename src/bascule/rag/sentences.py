@@ -31,7 +31,7 @@ class Sentence(msgspec.Struct, frozen=True):
 _MARK: Final = r"(?:[ \t]*\[\d{1,3}(?:[ \t]*,[ \t]*\d{1,3})*\])"
 _END: Final = re.compile(r"[.!?…。！？][\"'”’»)\]*_`]*" + _MARK + r"*(?=\s|$)|[。！？]")
 _ABBREVIATION: Final = re.compile(
-    r"(?:^|[\s(\[“\"'])(?:e\.g|i\.e|cf|etc|vs|approx|ca|mr|mrs|ms|dr|prof|sr|sra|st|no|nos|fig|figs|eq|sec|vol|pp?|al|inc|ltd|co|corp"
+    r"(?:^|[\s(\[“\"'])(?:e\.g|i\.e|cf|etc|vs|approx|ca|mr|mrs|ms|dr|prof|sr|sra|st|fig|figs|eq|sec|vol|pp?|al|inc|ltd|co|corp"
     r"|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec|u\.s|u\.k|[a-z](?:\.[a-z])*)\.$",
     re.IGNORECASE,
 )
@@ -151,12 +151,18 @@ def _stops(text: str, start: int, end: int) -> Iterator[int]:
         if not rest.strip():
             continue
         spaced = match.start() > start and text[match.start() - 1] == " "
-        if spaced or (_OPENS.match(rest) and not _abbreviated(text[start : match.start() + 1], match.group())):
+        before = text[max(start, match.start() - 24) : match.start() + 1]
+        if spaced or (_OPENS.match(rest) and not _abbreviated(before, match.group()) and not _numbered(before, rest)):
             yield match.end()
 
 
+def _numbered(before: str, rest: str) -> bool:
+    """No. 5: an abbreviation only before a number."""
+    return re.search(r"\b[Nn]o\.$", before) is not None and rest.lstrip()[:1].isdigit()
+
+
 def _abbreviated(before: str, mark: str) -> bool:
-    return mark.startswith(".") and _ABBREVIATION.search(before[-24:]) is not None
+    return mark.startswith(".") and _ABBREVIATION.search(before) is not None
 
 
 def _one(text: str, start: int, end: int, kind: Kind, shown: str | None = None) -> Sentence:

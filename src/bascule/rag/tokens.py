@@ -20,7 +20,8 @@ def estimate(text: str) -> int:
     """A tokenizer's length without the tokenizer.
 
     One per word of up to six characters and one more per further six, one per punctuation mark, one per character in
-    scripts written without spaces. On English prose it lies within a tenth of WordPiece, on code within a quarter.
+    scripts written without spaces. Against MiniLM's tokenizer it counts a sixth too many on English prose, a tenth on
+    Python's reference, the same on code, and a quarter too few on Spanish.
     """
     return sum((len(piece) + _CHARS_PER_PIECE - 1) // _CHARS_PER_PIECE for piece in _PIECES.findall(text))
 

@@ -31,18 +31,24 @@ _SCAFFOLD: Final = frozenset([
 ])  # fmt: skip
 
 
+_STEMMED_SCAFFOLD: Final = _SCAFFOLD | frozenset(stem(w) for w in _SCAFFOLD)
+
+
 @lru_cache(maxsize=16384)
-def root(term: str) -> str:
-    """A deliberately blunt stem: one suffix off, then a doubled consonant or a final e or y. Never below four characters."""
+def root(word: str) -> str:
+    """A folded word, stemmed as search does and then more bluntly: "returned", "generators" and "generation" lose their ends."""
+    return _blunt(stem(word))
+
+
+def _blunt(term: str) -> str:
+    """One suffix off, then a doubled consonant or a final i or y. Never below four characters."""
     if not term.isalpha() or len(term) < 5:
-        return stem(term)
+        return term
     for suffix in _SUFFIXES:
         if term.endswith(suffix) and len(term) - len(suffix) >= 4:
             term = term[: -len(suffix)]
             break
-    if len(term) > 4 and term[-1] == term[-2] and term[-1] not in "sl":
-        return term[:-1]
-    if len(term) > 4 and term[-1] in "iy":
+    if len(term) > 4 and (term[-1] in "iy" or (term[-1] == term[-2] and term[-1] not in "sl")):
         return term[:-1]
     return term
 
@@ -54,14 +60,14 @@ def roots(text: str) -> list[str]:
 
 def mentioned_roots(text: str) -> list[str]:
     """The same with stop words that are talked about (the "with" statement): several times slower, needed by few questions."""
-    return [root(t) for t in terms(text)]
+    return [_blunt(t) for t in terms(text)]
 
 
 def content(question: str) -> tuple[str, ...]:
     """The distinct roots a question is about, in order, without its scaffolding ("how many") unless nothing else is there."""
-    found = [t for t in terms(question) if t not in _SCAFFOLD]
+    found = [t for t in terms(question) if t not in _STEMMED_SCAFFOLD]
     kept = found or list(terms(question))
-    return tuple(dict.fromkeys(root(t) for t in kept))
+    return tuple(dict.fromkeys(_blunt(t) for t in kept))
 
 
 def plain(text: str) -> list[str]:

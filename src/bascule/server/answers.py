@@ -10,6 +10,7 @@ import msgspec
 from bascule.core.documents import Answer
 from bascule.core.errors import InvalidRequest, NotFound
 from bascule.server.bodies import AnswerBody, PassageQuery, SearchBody
+from bascule.server.cache_wishes import cache_wishes
 from bascule.server.conversation import question_of
 from bascule.server.exchange import Events, Header, Reply, event
 from bascule.server.failures import header_value
@@ -18,7 +19,8 @@ from bascule.server.views import ChunkView, CollectionList, CollectionView, HitL
 
 if TYPE_CHECKING:
     from bascule.bootstrap import App
-    from bascule.rag.questions import AnswerEvent, Questions
+    from bascule.rag.events import AnswerEvent
+    from bascule.rag.questions import Questions
 
 
 def questions_of(app: App) -> Questions:
@@ -38,6 +40,7 @@ async def answer(inquiry: Inquiry) -> Reply | Events:
         "collections": body.collections,
         "where": body.filter,
         "model": body.model,
+        "directives": cache_wishes(inquiry.exchange),
     }
     if body.stream:
         return Events(encode_events(questions.stream(inquiry.principal, question, **asked)))

@@ -12,7 +12,7 @@ from bascule.core.errors import InvalidRequest
 
 T = TypeVar("T")
 
-MAX_QUESTION = 8_000
+MAX_QUESTION = 4_000
 MAX_DOCUMENTS = 200
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]

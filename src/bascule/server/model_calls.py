@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 
-from bascule.core.calls import CacheDirectives, Call
+from bascule.core.calls import Call
 from bascule.core.chat import OPENAI_CHAT, ChatRequest, ChatStream
 from bascule.core.deadlines import Deadline
 from bascule.core.embedding import EmbeddingRequest, EmbeddingResponse
 from bascule.core.errors import InvalidRequest, NotFound, StorageError, UpstreamUnavailable
 from bascule.core.principals import SCOPE_ASK, SCOPE_CHAT, Principal
 from bascule.server.bodies import decode
+from bascule.server.cache_wishes import cache_wishes
 from bascule.server.credentials import require
 from bascule.server.exchange import ClientGone, Exchange, Header, Reply, Watch, decode_object, event
 from bascule.server.failures import header_value
@@ -128,30 +129,14 @@ def open_call(app: App, exchange: Exchange, principal: Principal, model: str) ->
     """The Call of this request, under the model's own deadline, with the request's id and the caller's cache wishes."""
     configured = app.settings.models.get(model)
     timeout_s = (configured.timeout_s if configured else None) or app.settings.gateway.timeout_s
-    wishes = exchange.headers.get(b"cache-control")
     call = Call(
         principal,
         Deadline.after(timeout_s),
         id=exchange.request_id,
-        directives=directives(wishes.decode("latin-1")) if wishes else None,
+        directives=cache_wishes(exchange),
     )
     exchange.call = call
     return call
-
-
-def directives(text: str) -> CacheDirectives | None:
-    """The request's `Cache-Control` (RFC 9111, section 5.2.1); what we do not know is ignored, as the standard says."""
-    no_store = no_cache = False
-    max_age_s: float | None = None
-    for part in text.lower().split(","):
-        name, _, value = part.strip().partition("=")
-        no_store = no_store or name == "no-store"
-        no_cache = no_cache or name == "no-cache"
-        if name == "max-age" and value.strip('"').isdigit():
-            max_age_s = float(value.strip('"'))
-    if not (no_store or no_cache or max_age_s is not None):
-        return None
-    return CacheDirectives(no_store=no_store, no_cache=no_cache, max_age_s=max_age_s)
 
 
 def call_headers(call: Call) -> tuple[Header, ...]:

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import msgspec
 
+from bascule.core.documents import Answer, Citation
+from bascule.rag.events import DeltaData, SourcesData
 from bascule.server.failures import ErrorBody
 from bascule.server.model_calls import EmbeddingsBody, ModelList
 from bascule.server.route import Route
@@ -16,6 +18,7 @@ from bascule.server.table import HOT, OPEN, ROUTES, PlainRoute
 from bascule.server.views import Health
 
 _REF: Final = "#/components/schemas/{name}"
+_STREAMED: Final = "/v1/answers"
 _OBJECT: Final = {"type": "object"}
 _ERRORS: Final = {
     "400": "The request is malformed; `param` names the field",
@@ -27,6 +30,13 @@ _ERRORS: Final = {
     "503": "The catalogue or the index does not answer",
 }
 _UPSTREAM: Final = {"502": "The model's provider failed", "504": "The deadline ran out"}
+_EVENTS: Final[dict[str, Any]] = {
+    "sources": SourcesData,
+    "delta": DeltaData,
+    "citation": Citation,
+    "done": Answer,
+    "error": ErrorBody,
+}
 _CHAT_BODY: Final[dict[str, Any]] = {
     "type": "object",
     "required": ["model", "messages"],
@@ -72,7 +82,7 @@ def document() -> bytes:
 
 
 def _types() -> list[Any]:
-    found: list[Any] = [ErrorBody, EmbeddingsBody, ModelList, Health]
+    found: list[Any] = [EmbeddingsBody, ModelList, Health, *_EVENTS.values()]
     for route in ROUTES:
         for kind in (route.body, route.query, route.returns):
             if kind is not None and kind not in found:
@@ -90,6 +100,8 @@ def _operation(route: Route, known: Mapping[str, Any], components: Mapping[str, 
         made["parameters"] = parameters
     if route.body is not None:
         made["requestBody"] = {"required": True, "content": _request_content(route, known)}
+    if route.path == _STREAMED:
+        made["x-events"] = {name: known[str(kind)] for name, kind in _EVENTS.items()}
     made["responses"] = _responses(str(route.status), _content(route, known), known)
     return made
 
@@ -158,8 +170,8 @@ def _content(route: Route, known: Mapping[str, Any]) -> dict[str, Any]:
     if route.returns is None:
         return {}
     content: dict[str, Any] = {"application/json": {"schema": known[str(route.returns)]}}
-    if route.path == "/v1/answers":
-        words = "Events `sources`, `delta`, `citation`, `done` and `error`, each with JSON data"
+    if route.path == _STREAMED:
+        words = "Server-sent events, each with JSON data: see `x-events`"
         content["text/event-stream"] = {"schema": {"type": "string", "description": words}}
     return content
 

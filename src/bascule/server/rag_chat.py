@@ -12,13 +12,14 @@ from bascule.core.documents import Answer
 from bascule.core.errors import InvalidRequest
 from bascule.core.principals import SCOPE_ASK, Principal
 from bascule.server.answers import answer_headers, questions_of
+from bascule.server.cache_wishes import cache_wishes
 from bascule.server.conversation import question_of
 from bascule.server.credentials import require
 from bascule.server.exchange import Events, Exchange, Reply, Watch, event
 
 if TYPE_CHECKING:
     from bascule.bootstrap import App
-    from bascule.rag.questions import AnswerEvent
+    from bascule.rag.events import AnswerEvent
 
 _NO_ANSWER: Final = "The documents you may read do not answer this."
 
@@ -34,7 +35,12 @@ async def answer_chat(
     if stream is not None and not isinstance(stream, bool):
         raise InvalidRequest("`stream` is true or false.", param="stream")
     question, messages = question_of(view["messages"])
-    asked: dict[str, Any] = {"messages": messages, "collections": [collection], "where": {}}
+    asked: dict[str, Any] = {
+        "messages": messages,
+        "collections": [collection],
+        "where": {},
+        "directives": cache_wishes(exchange),
+    }
     with Watch(exchange):
         if stream:
             events = questions.stream(principal, question, **asked)

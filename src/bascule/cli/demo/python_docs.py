@@ -71,7 +71,7 @@ def _topics() -> Iterator[SourceItem]:
 
     for name, text in sorted(topics.items()):
         first = next((line.strip() for line in text.splitlines() if line.strip()), name)
-        yield _item(f"topics/{name}", f"The Python language: {_plain_title(first)}", text)
+        yield _item(f"topics/{name}", _plain_title(first), text)
 
 
 def _plain_title(line: str) -> str:

@@ -23,9 +23,9 @@ QUOTE_CHARS = 220
 class Show:
     def __init__(self) -> None:
         self.console = Console(highlight=False)
-        if self.console.width > WIDTH:
-            self.console.width = WIDTH
         self.rich = self.console.is_terminal
+        if self.console.width > WIDTH or not self.rich:
+            self.console.width = WIDTH
         self.took: list[tuple[str, float]] = []
         self._number = 0
 
@@ -43,10 +43,10 @@ class Show:
         self.took.append((title, time.monotonic() - started_s))
 
     def say(self, text: str) -> None:
-        self.console.print(text, markup=False)
+        self.console.print(text, markup=False, soft_wrap=not self.rich)
 
-    def answer(self, who: str, question: str, found: Mapping[str, Any]) -> None:
-        """One question, who asked it, the answer and its numbered citations."""
+    def answer(self, who: str, question: str, found: Mapping[str, Any], took_s: float) -> None:
+        """One question, who asked it, the answer and its numbered citations; how long it took, HTTP included."""
         refused = found["status"] == "refused"
         head = f"{who} asks: {question}"
         body = self._refusal(found) if refused else self._answered(found)
@@ -57,13 +57,15 @@ class Show:
                     title=Text(head, "bold"),
                     title_align="left",
                     border_style="yellow" if refused else "green",
+                    subtitle=Text(f"{1000 * took_s:.0f} ms", "dim"),
+                    subtitle_align="right",
                     box=box.ROUNDED,
                     padding=(0, 1),
                 )
             )
         else:
-            self.console.print("\n" + head, markup=False)
-            self.console.print(body)
+            self.say(f"\n{head}  ({1000 * took_s:.0f} ms)")
+            self.console.print(body, soft_wrap=True)
 
     def _refusal(self, found: Mapping[str, Any]) -> Text:
         reason = str(found.get("reason") or "")

@@ -59,7 +59,7 @@ PEOPLE: Final = (
 # One question, and who asks it in turn: the documents' rights decide who is answered.
 SHARED_QUESTIONS: Final = (
     ("What is the highest salary of a senior mechanic?", ("Ann", "Ivy")),
-    ("What margin percent do we make on the Kestrel 5?", ("Ben", "Ann")),
+    ("What was the operating profit in the third quarter?", ("Ben", "Ann")),
     ("Which extension does the duty officer have?", ("Ann", "Ivy")),
 )
 
@@ -73,10 +73,13 @@ def run(data: Path, *, port: int, once: bool) -> int:
     with _terminable(), nullcontext(None) if vendor else stand_in() as upstream:
         admin_key = _prepare(data, upstream, show)
         given = {} if vendor else {"BASCULE_DEMO_UPSTREAM_KEY": secrets.token_urlsafe(16)}
+        launched_s = time.monotonic()
         with serving(data, port, given) as address:
-            people = _tell(show, address, admin_key, upstream)
+            people = _tell(show, address, admin_key, upstream, time.monotonic() - launched_s)
             _close(show, time.monotonic() - started_s)
-            if not once:
+            if once:
+                show.say("The server stops now. Without --once it stays, with its console, until Ctrl-C.")
+            else:
                 _stay(show, address, admin_key, people)
     return 0
 
@@ -118,11 +121,12 @@ def _configuration(upstream: StandIn | None) -> str:
     return "\n".join([*lines, *(["[rag]", f'chat_model = "{rag}"'] if rag else [])]) + "\n"
 
 
-def _tell(show: Show, address: str, admin_key: str, upstream: StandIn | None) -> list[Person]:
+def _tell(show: Show, address: str, admin_key: str, upstream: StandIn | None, start_s: float) -> list[Person]:
     admin = RemoteBackend(address, admin_key)
     with show.step("A server, started on its embedded default"):
         show.say(
-            f"Bascule listens on {address}: SQLite catalogue and index, no other service, a folder only you can read."
+            f"Bascule listens on {address}, {start_s:.1f} s after it was started. "
+            "SQLite catalogue and index, no other service, a folder only you can read."
         )
     with show.step("Documents nobody here wrote, and a shop's handbook"):
         _ingest(show, admin)
@@ -209,8 +213,9 @@ async def _people(admin: RemoteBackend) -> list[Person]:
 
 
 def _ask(show: Show, address: str, person: Person, question: str, collection: str) -> dict[str, Any]:
+    started_s = time.monotonic()
     found = asyncio.run(RemoteBackend(address, person.key).ask(question, [collection], None))
-    show.answer(person.label, question, found)
+    show.answer(person.label, question, found, time.monotonic() - started_s)
     return found
 
 
@@ -257,15 +262,15 @@ def _delete(show: Show, address: str, admin: RemoteBackend, reader: Person) -> N
     )
     _ask(show, address, reader, WARRANTY_QUESTION, "handbook")
     peer = HttpPeer(address, reader.key)
-    for citation in cited:
-        if citation["document_id"] == wanted["id"]:
-            status = peer.send("GET", f"/v1/passages/{citation['chunk_id']}").status
-            show.say(f"Its citation [{citation['number']}], GET /v1/passages/{citation['chunk_id']}: {status}")
+    for chunk_id in dict.fromkeys(c["chunk_id"] for c in cited if c["document_id"] == wanted["id"]):
+        status = peer.send("GET", f"/v1/passages/{chunk_id}").status
+        show.say(f"The passage it cited before, GET /v1/passages/{chunk_id}: {status}")
 
 
 def _close(show: Show, took_s: float) -> None:
     show.console.print()
-    show.table(("step", "seconds"), [*((t, f"{s:.1f}") for t, s in show.took), ("all of it", f"{took_s:.1f}")])
+    steps = [(title, f"{step_s:.1f}") for title, step_s in show.took[1:]]
+    show.table(("step", "seconds"), [*steps, ("all of it, the start included", f"{took_s:.1f}")])
 
 
 def _stay(show: Show, address: str, admin_key: str, people: Sequence[Person]) -> None:

@@ -162,6 +162,7 @@ class Console:
             question=question,
             answer=found,
             pieces=words.pieces(found),
+            headings=words.headings,
             reason=words.REASONS.get(found.reason or "", (found.reason or "").replace("_", " ")),
             lacks=words.lacks(found.degraded),
         )

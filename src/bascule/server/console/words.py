@@ -119,7 +119,7 @@ class Passage(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, chunk: VisibleChunk, around: Sequence[VisibleChunk], start: int, end: int) -> Passage:
         start, end = (start, end) if 0 <= start < end <= len(chunk.text) else (0, 0)
-        place = [chunk.collection, *chunk.heading_path]
+        place = [chunk.collection, *headings(chunk.title, chunk.heading_path)]
         if chunk.page is not None:
             place.append(f"page {chunk.page}")
         return cls(
@@ -145,6 +145,11 @@ def pieces(answer: Answer) -> list[Piece]:
         found += [Piece(answer.answer[at : mark.start()]), Piece(mark.group(1), citation)]
         at = mark.end()
     return [piece for piece in [*found, Piece(answer.answer[at:])] if piece.text]
+
+
+def headings(title: str, path: Sequence[str]) -> list[str]:
+    """The headings above a passage, without the one that is the document's title again."""
+    return list(path[1:] if path and path[0] == title else path)
 
 
 def lacks(codes: Sequence[str]) -> list[str]:

@@ -237,6 +237,6 @@ def _problems(db: sqlite3.Connection, view: View, folder: VectorFolder) -> list[
 
 def _vector_is_whole(folder: VectorFolder, slot: int, dimension: int, crc: int) -> bool:
     files = folder.of(dimension)
-    vector = files.floats.rows(slot + 1)[slot]
+    vector = files.floats.pick(np.array([slot]))[0]
     code = files.codes.rows(slot + 1)[slot]
     return zlib.crc32(vector.tobytes()) == crc and bool(np.array_equal(quantise(vector).codes, code))

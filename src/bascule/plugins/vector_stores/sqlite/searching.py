@@ -43,13 +43,12 @@ def dense(
     if not slots.size or limit <= 0:
         return []
     files = folder.of(query.size)
-    need = int(slots[-1]) + 1
     code, scale = quantise(query)
     scales = view.columns.scale[slots]
-    rough = _scan(files.codes.rows(need), code, slots) * (scales * np.float32(scale))
+    rough = _scan(files.codes.rows(int(slots[-1]) + 1), code, slots) * (scales * np.float32(scale))
     margin = 2 * ERRORS * math.sqrt((float(scales.max()) ** 2 + scale**2) / 12)
     near = slots[_close(rough, limit, margin)]
-    exact = np.einsum("ij,j->i", files.floats.rows(need).take(near, axis=0), query).astype(np.float64)
+    exact = np.einsum("ij,j->i", files.floats.pick(near), query).astype(np.float64)
     return _best(connection, near, exact, limit)
 
 

@@ -20,6 +20,7 @@ from bascule.plugins.vector_stores.sqlite.schema import DAMAGED
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 Codes = np.ndarray[Any, np.dtype[np.int8]]
+Slots = np.ndarray[Any, np.dtype[np.int64]]
 
 GROW_ROWS: Final = 4096
 
@@ -68,6 +69,10 @@ class Matrix:
             with self._lock:
                 mapped = self._mapped = self._map(count)
         return mapped
+
+    def pick(self, slots: Slots) -> np.ndarray[Any, Any]:
+        """A copy of these rows. Mapped for this call only: pages once touched would count as this process's memory."""
+        return self._map(int(slots.max()) + 1).take(slots, axis=0)
 
     def _map(self, count: int) -> np.ndarray[Any, Any]:
         try:

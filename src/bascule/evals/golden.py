@@ -1,0 +1,176 @@
+"""Golden sets: questions with what a good system does, asked of a running Bascule through its public interface.
+
+A set is a file of JSON lines:
+
+    {"question": "How long is the warranty on steel frames?", "documents": ["warranty.html"], "answer": ["10 years"]}
+    {"question": "Who won the cup in 1974?", "answerable": false}
+
+documents    what should be found: file names, titles, external ids or document ids
+answer       texts of which at least one must be in a right answer; compared without case and spacing
+collections  where to look; all by default
+answerable   false: the right answer is a refusal
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from bascule.core.errors import ConfigError, NotFound
+from bascule.evals import metrics
+
+K = 10
+Plain = dict[str, Any]
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    question: str
+    documents: tuple[str, ...] = ()
+    answer: tuple[str, ...] = ()
+    collections: tuple[str, ...] = ()
+    answerable: bool = True
+
+
+class Subject(Protocol):
+    """What is evaluated: the part of a client that asks."""
+
+    async def ask(self, question: str, collections: Sequence[str] | None, model: str | None) -> Plain: ...
+
+    async def search(self, query: str, collections: Sequence[str] | None, limit: int) -> list[Plain]: ...
+
+    async def document(self, document_id: str) -> Plain: ...
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """One question's result. `score`: +1 right, 0 abstained, -1 wrong; None where the set does not say what is right.
+
+    `ndcg`, `recall`, `reciprocal_rank` and `citation_precision` are None where the set names no documents.
+    """
+
+    question: str
+    status: str
+    answerable: bool
+    score: int | None
+    ndcg: float | None
+    recall: float | None
+    reciprocal_rank: float | None
+    citation_precision: float | None
+    answer_s: float
+    search_s: float
+
+
+def read(path: Path) -> list[Question]:
+    """Raises ConfigError naming the line."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The golden set {path} cannot be read: {error}.") from None
+    found = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            found.append(msgspec.json.decode(line, type=Question))
+        except msgspec.DecodeError as error:
+            raise ConfigError(f"{path}, line {number}: {error}.") from None
+    if not found:
+        raise ConfigError(f"The golden set {path} holds no questions.")
+    return found
+
+
+async def run(subject: Subject, questions: Sequence[Question], tell: Callable[[int], object]) -> list[Outcome]:
+    """Ask every question in turn; `tell` hears how many are done. Raises what the subject raises."""
+    names = _Names(subject)
+    outcomes = []
+    for done, question in enumerate(questions, 1):
+        outcomes.append(await _one(subject, question, names))
+        tell(done)
+    return outcomes
+
+
+async def _one(subject: Subject, asked: Question, names: _Names) -> Outcome:
+    where = asked.collections or None
+    started_s = time.monotonic()
+    hits = await subject.search(asked.question, where, 3 * K)
+    searched_s = time.monotonic()
+    answer = await subject.ask(asked.question, where, None)
+    answered_s = time.monotonic()
+    relevant = frozenset(asked.documents)
+    ranked = [await names.match(hit["document_id"], relevant) for hit in hits]
+    cited = [await names.match(citation["document_id"], relevant) for citation in answer["citations"]]
+    known = bool(relevant)
+    return Outcome(
+        question=asked.question,
+        status=answer["status"],
+        answerable=asked.answerable,
+        score=score(asked, answer),
+        ndcg=metrics.ndcg(ranked, relevant, K) if known else None,
+        recall=metrics.recall(ranked, relevant, K) if known else None,
+        reciprocal_rank=metrics.reciprocal_rank(ranked, relevant) if known else None,
+        citation_precision=metrics.mean([float(name in relevant) for name in cited]) if known else None,
+        answer_s=answered_s - searched_s,
+        search_s=searched_s - started_s,
+    )
+
+
+def score(asked: Question, answer: Mapping[str, Any]) -> int | None:
+    """+1 right, 0 abstained, -1 wrong. For an unanswerable question a refusal is right and an answer wrong."""
+    refused = answer["status"] == "refused"
+    if not asked.answerable:
+        return 1 if refused else -1
+    if refused:
+        return 0
+    if not asked.answer:
+        return None
+    said = _flat(answer["answer"] + " " + " ".join(citation["quote"] for citation in answer["citations"]))
+    return 1 if any(_flat(text) in said for text in asked.answer) else -1
+
+
+def summary(outcomes: Sequence[Outcome]) -> dict[str, float | int | None]:
+    """The set's figures; None where nothing was measured."""
+    able = [o for o in outcomes if o.answerable]
+    unable = [o for o in outcomes if not o.answerable]
+    return {
+        "questions": len(outcomes),
+        "ndcg_at_10": _mean(outcomes, "ndcg"),
+        "recall_at_10": _mean(outcomes, "recall"),
+        "mrr": _mean(outcomes, "reciprocal_rank"),
+        "answer_score": _mean(outcomes, "score"),
+        "citation_precision": _mean(outcomes, "citation_precision"),
+        "refused_answerable": metrics.mean([float(o.status == "refused") for o in able]),
+        "refused_unanswerable": metrics.mean([float(o.status == "refused") for o in unable]),
+        "answer_s_p50": metrics.percentile([o.answer_s for o in outcomes], 0.5),
+        "answer_s_p95": metrics.percentile([o.answer_s for o in outcomes], 0.95),
+        "search_s_p50": metrics.percentile([o.search_s for o in outcomes], 0.5),
+        "search_s_p95": metrics.percentile([o.search_s for o in outcomes], 0.95),
+    }
+
+
+def _mean(outcomes: Sequence[Outcome], name: str) -> float | None:
+    return metrics.mean([value for o in outcomes if (value := getattr(o, name)) is not None])
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split()).casefold()
+
+
+class _Names:
+    """Which of a question's documents an id stands for; each document is read once."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
+        self._known: dict[str, tuple[str, ...]] = {}
+
+    async def match(self, document_id: str, relevant: frozenset[str]) -> str:
+        """The name by which the set knows the document, else its id."""
+        if document_id not in self._known:
+            try:
+                found = await self._subject.document(document_id)
+            except NotFound:  # deleted since
+                found = {}
+            self._known[document_id] = tuple(str(found.get(n) or "") for n in ("name", "title", "external_id", "id"))
+        return next((name for name in self._known[document_id] if name in relevant), document_id)
