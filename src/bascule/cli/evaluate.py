@@ -30,10 +30,7 @@ def run(
     set_path: Annotated[
         Path,
         typer.Argument(
-            metavar="SET",
-            exists=True,
-            dir_okay=False,
-            help="A file of JSON lines: {question, documents, answer, collections, answerable}.",
+            metavar="SET", exists=True, dir_okay=False, help="A file of JSON lines: question, documents, answer, ..."
         ),
     ],
     fail_under: Annotated[

@@ -46,7 +46,7 @@ class Output:
         cells = [[_cell(value) for value in row] for row in rows]
         if not self.out.is_terminal:
             for line in [list(columns), *cells]:
-                self.out.print("\t".join(line), markup=False)
+                self.out.file.write("\t".join(line) + "\n")  # rich would turn tabs into spaces
             return
         if not cells:
             self.note(empty)

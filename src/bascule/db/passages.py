@@ -43,7 +43,17 @@ def may_see_collection(principal: Principal) -> ColumnElement[bool]:
     own = collections.c.tenant == principal.tenant
     if principal.is_admin:
         return own
-    holds = sa.exists().where(documents.c.collection_id == collections.c.id, visible(principal)).correlate(collections)
+    # Here by the set of readable acl_ids: the index answers for each, however many unreadable documents there are.
+    holds = (
+        sa.exists()
+        .where(
+            documents.c.tenant == principal.tenant,
+            documents.c.collection_id == collections.c.id,
+            documents.c.deleted_at.is_(None),
+            documents.c.acl_id.in_(readable_acls(principal)),
+        )
+        .correlate(collections)
+    )
     if not principal.subject:
         return sa.and_(own, holds)
     owns = (
@@ -80,7 +90,7 @@ def _check(
         return {}
     seen: dict[str, VisibleChunk] = {}
     unique = list(dict.fromkeys(chunk_ids))
-    query = CHUNK_ROWS.where(visible(principal), chunks.c.version == documents.c.version)
+    query = CHUNK_ROWS.where(visible(principal, chunks.c.tenant), chunks.c.version == documents.c.version)
     for at in range(0, len(unique), BATCH):
         for row in connection.execute(query.where(chunks.c.id.in_(unique[at : at + BATCH]))):
             if row.collection_id in collection_ids:
@@ -102,7 +112,7 @@ def matches(metadata: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
 
 
 def _passage(connection: Connection, principal: Principal, chunk_id: str) -> VisibleChunk:
-    row = connection.execute(CHUNK_ROWS.where(chunks.c.id == chunk_id, visible(principal))).one_or_none()
+    row = connection.execute(CHUNK_ROWS.where(chunks.c.id == chunk_id, visible(principal, chunks.c.tenant))).one_or_none()
     if row is None:
         raise NotFound("There is no such passage.")
     return chunk_of(row)

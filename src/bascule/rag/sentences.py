@@ -330,7 +330,7 @@ def _sort(lines: list[_Line], *, ruled: bool) -> Literal["prose", "item", "code"
         return "item"
     if len(lines) == 1 and _SIGNATURE.match(first):
         return "signature"
-    if sum(_CODE.match(_PIPE.sub("", line.text)) is not None for line in lines) * 2 > len(lines):
+    if sum(_CODE.match(_PIPE.sub("", line.text)) is not None for line in lines) * 2 >= len(lines):
         return "code"
     if first.startswith("#") or (ruled and len(lines) == 1):
         return "heading"
