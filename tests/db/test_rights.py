@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -15,8 +16,11 @@ from bascule.core.ids import new_id
 from bascule.core.principals import SCOPE_ADMIN, SCOPE_ASK, Principal
 from bascule.core.rights import Rights, may_read
 from bascule.db.engine import Database
+from bascule.db.migrate import migrate
+from bascule.db.passages import current_chunks
 from bascule.db.rights import intern, parse_canonical, readable_acls, visible
 from bascule.db.tables import acls, collections, documents
+from bascule.testing.catalogue_world import admin
 
 NAMES = st.sampled_from(["ann", "ben", "hr", "it", "é", "a'b", "100%", "group:hr"])
 MARKS = st.one_of(st.just("public"), st.builds("{}:{}".format, st.sampled_from(["user", "group", "role"]), NAMES))
@@ -100,3 +104,15 @@ def test_equal_rights_share_an_acl_id_within_a_tenant_only(database: Database) -
 def test_marks_that_could_be_read_as_others_are_refused(database: Database, bad: Rights) -> None:
     with pytest.raises(InvalidRequest):
         database.write_now(lambda c: intern(c, "a", bad))
+
+
+@pytest.mark.parametrize("who", [Principal(tenant="a", subject="ann", key_id="k"), admin("a")])
+def test_a_check_costs_what_is_asked_for_not_what_is_stored(tmp_path: Path, who: Principal) -> None:
+    database = Database(f"sqlite:///{tmp_path}/c.sqlite")
+    database.write_now(lambda c: migrate(c, "catalogue"))
+    query = current_chunks(who, ["0" * 32]).compile(database.engine, compile_kwargs={"literal_binds": True})
+    plan = database.read_now(lambda c: c.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}").fetchall())
+    database._close()
+    steps = [row[3] for row in plan]
+    assert steps[0].startswith("SEARCH chunks USING INDEX sqlite_autoindex_chunks_1"), steps
+    assert "SEARCH documents USING INDEX sqlite_autoindex_documents_1 (id=?)" in steps

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -81,7 +82,9 @@ def test_no_collected_exfiltration_output_keeps_a_way_out() -> None:
     for row in rows:
         text = next(v for k, v in row.items() if k in ("output", "text", "markdown", "content"))
         left = cite.strip(text)
-        assert not re.search(r"https?:/{2}|\]\(|<\s*(?:img|a|script|iframe|svg|link|meta|form)\b", left, re.IGNORECASE), left
+        assert not re.search(
+            r"https?:/{2}|\]\(|<\s*(?:img|a|script|iframe|svg|link|meta|form)\b", left, re.IGNORECASE
+        ), left
 
 
 TEXT = (
@@ -96,7 +99,7 @@ def test_a_stream_is_read_the_same_however_it_is_cut(cuts: list[int]) -> None:
     expected = whole.feed(TEXT) + whole.close()
     places = sorted({0, *cuts, len(TEXT)})
     reader = cite.Reader()
-    found = [s for a, b in zip(places, places[1:], strict=False) for s in reader.feed(TEXT[a:b])]
+    found = [s for a, b in itertools.pairwise(places) for s in reader.feed(TEXT[a:b])]
     assert found + reader.close() == expected
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from bascule.rag.sentences import cut, split, whole
 
-MANUAL = '''The "with" statement
+MANUAL = """The "with" statement
 ********************
 
 The "with" statement is used to wrap the execution of a block with
@@ -16,7 +16,7 @@ item No. 5. It ends here.
 
  |  reverse(self, /)
  |      Reverse *IN PLACE*.
-'''
+"""
 
 
 def test_a_manual_gives_sentences_without_headings_rules_and_code() -> None:
@@ -68,7 +68,9 @@ def test_prose_is_cut_after_its_marks_and_not_at_abbreviations(text: str, parts:
 
 
 def test_a_cut_off_sentence_is_not_whole() -> None:
-    (sentence,) = split("and then the parcel that was sent on monday goes back to the sender, which is never free of charge.")
+    (sentence,) = split(
+        "and then the parcel that was sent on monday goes back to the sender, which is never free of charge."
+    )
     assert not whole(sentence)
 
 

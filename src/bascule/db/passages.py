@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import ColumnElement, Connection
+from sqlalchemy import ColumnElement, Connection, Select
 
 from bascule.core.documents import Collection, VisibleChunk
 from bascule.core.errors import NotFound
@@ -79,6 +79,12 @@ def readable_collections(connection: Connection, principal: Principal, names: Se
     return found
 
 
+def current_chunks(principal: Principal, chunk_ids: Sequence[str]) -> Select[Any]:
+    """Of these chunks, the rows that are live, current and readable."""
+    current = chunks.c.version == documents.c.version
+    return CHUNK_ROWS.where(chunks.c.id.in_(chunk_ids), visible(principal, chunks.c.tenant), current)
+
+
 def _check(
     connection: Connection,
     principal: Principal,
@@ -90,9 +96,8 @@ def _check(
         return {}
     seen: dict[str, VisibleChunk] = {}
     unique = list(dict.fromkeys(chunk_ids))
-    query = CHUNK_ROWS.where(visible(principal, chunks.c.tenant), chunks.c.version == documents.c.version)
     for at in range(0, len(unique), BATCH):
-        for row in connection.execute(query.where(chunks.c.id.in_(unique[at : at + BATCH]))):
+        for row in connection.execute(current_chunks(principal, unique[at : at + BATCH])):
             if row.collection_id in collection_ids:
                 chunk = chunk_of(row)
                 if matches(chunk.metadata, where):
@@ -112,7 +117,9 @@ def matches(metadata: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
 
 
 def _passage(connection: Connection, principal: Principal, chunk_id: str) -> VisibleChunk:
-    row = connection.execute(CHUNK_ROWS.where(chunks.c.id == chunk_id, visible(principal, chunks.c.tenant))).one_or_none()
+    row = connection.execute(
+        CHUNK_ROWS.where(chunks.c.id == chunk_id, visible(principal, chunks.c.tenant))
+    ).one_or_none()
     if row is None:
         raise NotFound("There is no such passage.")
     return chunk_of(row)
