@@ -179,7 +179,7 @@ def test_eval_runs_the_handbooks_golden_set_and_fails_under_a_floor(cli, shop: P
     ("arguments", "code", "says"),
     [
         (["nonsense"], failures.USAGE, "nonsense"),
-        (["ask"], failures.USAGE, "QUESTION"),
+        (["ask"], failures.USAGE, "bascule ask"),
         (["search", "x", "--data", "nowhere"], failures.USAGE, "bascule init"),
         (["doctor", "--data", "nowhere"], failures.USAGE, "bascule init"),
         (["serve", "--config", "nowhere.toml"], failures.USAGE, "nowhere.toml"),

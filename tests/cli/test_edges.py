@@ -24,7 +24,6 @@ HEAVY = (
     "starlette",
     "uvicorn",
     "dbos",
-    "asyncio",
     "bascule.bootstrap",
 )
 

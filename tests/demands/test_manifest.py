@@ -28,7 +28,7 @@ STATES = {"kept", "partly", "gap"}
 
 
 @cache
-def tests_in(path: str) -> frozenset[str]:
+def names_in(path: str) -> frozenset[str]:
     tree = ast.parse((ROOT / path).read_text())
     return frozenset(
         node.name
@@ -52,14 +52,14 @@ def test_a_row_says_what_is_promised_and_how_it_stands(row: dict[str, Any]) -> N
     for node in tests:
         path, _, name = node.partition("::")
         assert (ROOT / path).is_file(), f"{path} does not exist"
-        assert name in tests_in(path), f"{node} does not exist"
+        assert name in names_in(path), f"{node} does not exist"
 
 
 def test_every_test_named_after_a_promise_is_claimed_by_that_promise() -> None:
     claimed = {(row["id"], node) for row in ROWS for node in row.get("tests", [])}
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         where = str(path.relative_to(ROOT))
-        for name in tests_in(where):
+        for name in names_in(where):
             promise = name.removeprefix("test_").split("_")[0]
             if promise in IDS:
                 assert (promise, f"{where}::{name}") in claimed, (

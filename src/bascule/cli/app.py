@@ -58,7 +58,7 @@ for module in (admin, ingest, questions, documents, keys, jobs, models, evaluate
 def run(arguments: Sequence[str]) -> int:
     """Run one command; the exit code. Nothing but SystemExit of the interpreter's own making escapes."""
     try:
-        result = app(list(arguments), standalone_mode=True)
+        result = app(list(arguments), prog_name="bascule", standalone_mode=True)
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else failures.OK if ended.code is None else failures.FAILED
     except BasculeError as error:

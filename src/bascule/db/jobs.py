@@ -163,8 +163,10 @@ class DurableJobs:
         await asyncio.to_thread(self._workflows.open)
 
     async def _rest(self) -> None:
+        # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with the poke, and close() would hang.
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._poke.wait(), self._every_s)
+            async with asyncio.timeout(self._every_s):
+                await self._poke.wait()
         self._poke.clear()
 
     async def _sweep(self) -> None:
