@@ -58,6 +58,8 @@ lock: | $(if $(findstring .tools,$(UV)),.tools/bin/uv) ## Lock every dependency 
 	  --custom-compile-command "make lock" --extra postgres --extra models --group dev pyproject.toml -o requirements.lock
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11 \
 	  --custom-compile-command "make lock" --extra postgres --constraint requirements.lock pyproject.toml -o requirements-run.lock
+	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11 \
+	  --custom-compile-command "make lock" --constraint requirements.lock deploy/docker/build.in -o deploy/docker/build.lock
 
 clean: ## Remove what make made.
 	rm -rf .venv .tools .models .demo out dist build

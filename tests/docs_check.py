@@ -255,13 +255,14 @@ def broken_links() -> list[str]:
     return found
 
 
+def fences(text: str) -> list[tuple[str, str, str]]:
+    """(language, marks after it, text) of each fenced block, in order."""
+    return [(language, marks.strip(), block) for language, marks, block in _FENCE.findall(text)]
+
+
 def blocks(page: Path, language: str) -> list[tuple[str, str]]:
-    """(marks after the language, text) of each fenced block."""
-    return [
-        (marks.strip(), text)
-        for lang, marks, text in _FENCE.findall(page.read_text(encoding="utf-8"))
-        if lang == language
-    ]
+    """(marks, text) of each fenced block of the language."""
+    return [(marks, text) for lang, marks, text in fences(page.read_text(encoding="utf-8")) if lang == language]
 
 
 def unknown_commands() -> list[str]:

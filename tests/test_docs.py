@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import select
+import socket
+import subprocess
+import sys
+import time
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -44,3 +52,59 @@ def test_python_examples_of_the_docs_compile() -> None:
     for page in docs_check.pages():
         for _, text in docs_check.blocks(page, "python"):
             compile(text, str(page), "exec")
+
+
+@contextmanager
+def _background(script: str, folder: Path, environment: dict[str, str]) -> Iterator[None]:
+    """A block that keeps running; entered once it has said something."""
+    process = subprocess.Popen(["bash", "-c", "exec " + script], cwd=folder, env=environment, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        assert select.select([process.stdout], [], [], 60)[0] and os.read(process.stdout.fileno(), 4096)
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
+        if process.stdout:
+            process.stdout.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
+    """Each block marked `run` runs; every line of the text after it is in what it printed (up to an ellipsis)."""
+    (tmp_path / "examples").symlink_to(docs_check.ROOT / "examples")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("BASCULE_")}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    environment["BASCULE_MODELS_DIR"] = str(tmp_path / "none")
+    text = (docs_check.ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8").replace("8400", str(_free_port()))
+    servers, said, ran = [], "", 0
+    try:
+        for language, marks, block in docs_check.fences(text):
+            if language == "sh" and marks == "run background":
+                servers.append(_background(block.strip(), tmp_path, environment))
+                servers[-1].__enter__()
+            elif language == "sh" and marks == "run":
+                started_s = time.monotonic()
+                done = subprocess.run(
+                    ["bash", "-euo", "pipefail", "-c", block],
+                    cwd=tmp_path,
+                    env=environment,
+                    capture_output=True,
+                    text=True,
+                )
+                assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
+                assert time.monotonic() - started_s < 60
+                said, ran = done.stdout, ran + 1
+            elif language == "text":
+                missing = [line for line in block.splitlines() if line.rstrip("…").strip() not in said]
+                assert not missing, said
+    finally:
+        for server in servers:
+            server.__exit__(None, None, None)
+    assert ran >= 8

@@ -35,7 +35,7 @@ from bascule.db.jobs import DurableJobs
 from bascule.gateway.call_writer import CallWriter
 from bascule.gateway.gateway import Gateway, build
 from bascule.gateway.routes import Limits, Options, Route, Target
-from bascule.settings import ModelSettings, ProviderSettings, Settings, StoreSettings, TargetSettings
+from bascule.settings import ModelSettings, ProviderSettings, Settings, TargetSettings
 
 if TYPE_CHECKING:  # a gateway without rag loads none of it
     from bascule.rag.index import Indexer
@@ -70,9 +70,6 @@ class App:
     degraded: list[str] = field(default_factory=list)  # what was missing at start, in words (law 11)
 
 
-# ---------------------------------------------------------------- plugins
-
-
 def plugin(family: str, kind: str) -> Any:
     """The module `plugins/<family>/<kind>.py`. Raises ConfigError naming the kinds there are."""
     name = f"bascule.plugins.{family}.{kind}"
@@ -83,11 +80,15 @@ def plugin(family: str, kind: str) -> Any:
     return importlib.import_module(name)
 
 
-async def connect_plugin(stack: AsyncExitStack, family: str, at: str, given: BaseModel, resources: Resources) -> Any:
-    """Validate the plugin's own settings and connect it. `at` is the configuration path, for the error."""
+async def connect_plugin(
+    stack: AsyncExitStack, family: str, at: str, given: BaseModel, resources: Resources, **service_wide: Any
+) -> Any:
+    """Validate the plugin's own settings and connect it. `at` is the configuration path, for the error; `service_wide` are
+    values that hold unless the plugin's own section says otherwise, given to plugins that know them."""
     values = given.model_dump()
     kind = values.pop("kind")
     module = plugin(family, kind)
+    values = {k: v for k, v in service_wide.items() if k in module.Settings.model_fields} | values
     try:
         settings = module.Settings(**values)
     except ValidationError as error:
@@ -112,9 +113,6 @@ def secret(reference: str) -> str:
     raise ConfigError('A secret must be a reference: "env:NAME" or "file:PATH", not the secret itself.')
 
 
-# ---------------------------------------------------------------- the data folder
-
-
 async def init(settings: Settings) -> str | None:
     """Create the folder, the catalogue and, when there is no key yet, the first admin key, which is returned this once."""
     prepare_folder(settings.data)
@@ -131,9 +129,6 @@ async def init(settings: Settings) -> str | None:
 def _urls(settings: Settings) -> tuple[str, str]:
     data = settings.data.resolve()
     return settings.catalogue.url or f"sqlite:///{data / 'catalogue.sqlite'}", f"sqlite:///{data / 'calls.sqlite'}"
-
-
-# ---------------------------------------------------------------- the gateway
 
 
 def with_built_in(settings: Settings) -> tuple[dict[str, ProviderSettings], dict[str, ModelSettings], list[str]]:
@@ -198,9 +193,6 @@ def _limits_of(settings: Settings, authenticator: Authenticator) -> Callable[[Pr
     return limits_of
 
 
-# ---------------------------------------------------------------- all of it
-
-
 @asynccontextmanager
 async def open_app(settings: Settings, *, work: bool) -> AsyncIterator[App]:
     """Open everything the settings ask for. `work`: also run durable jobs, if no other process on this folder does.
@@ -224,7 +216,14 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> App:
     http = await stack.enter_async_context(client.connect(client.Settings(pool_size=settings.gateway.pool_size)))
     resources = Resources(http=http, data=settings.data.resolve(), models=settings.models_path.resolve(), secret=secret)
     catalogue = await stack.enter_async_context(connect_catalogue(*_urls(settings)))
-    state = await connect_plugin(stack, "state_stores", "state_store", _with_cache_size(settings), resources)
+    state = await connect_plugin(
+        stack,
+        "state_stores",
+        "state_store",
+        settings.state_store,
+        resources,
+        max_bytes=settings.gateway.cache_max_bytes,
+    )
     authenticator = Authenticator(catalogue)
     await authenticator.refresh()
     await _in_background(stack, authenticator.watch())
@@ -234,7 +233,9 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> App:
 
     wanted, models, degraded = with_built_in(settings)
     providers = {
-        name: await connect_plugin(stack, "providers", f"providers.{name}", given, resources)
+        name: await connect_plugin(
+            stack, "providers", f"providers.{name}", given, resources, max_reply_bytes=settings.gateway.max_reply_bytes
+        )
         for name, given in wanted.items()
     }
     gateway = build(
@@ -262,15 +263,6 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> App:
     if settings.rag.enabled:
         await _open_rag(app, models, resources, stack)
     return app
-
-
-def _with_cache_size(settings: Settings) -> StoreSettings:
-    """The memory store holds the cache: unless it says otherwise itself, it is as large as the cache may be."""
-    given = settings.state_store
-    extra = given.model_extra or {}
-    if given.kind != "memory" or "max_bytes" in extra:
-        return given
-    return StoreSettings(kind="memory", **{"max_bytes": settings.gateway.cache_max_bytes})
 
 
 def _options(settings: Settings) -> Options:

@@ -204,11 +204,11 @@ def _fitting(question: str, kinds: frozenset[str], reading: rerank.Reading, sent
     if "what" in kinds:
         score += 0.4 * _defines(reading, text) + (0.05 if position == 0 else 0.0)
     if "how" in kinds and sentence.kind in ("entry", "row"):
-        score += 0.1 + (0.15 if _names_it(question, text) else 0.0)
+        score += 0.1 + (0.35 if _names_it(question, text) else 0.0)
     if _LEANS.match(text) or text.startswith("("):
         score -= 0.12
     if text.startswith("__") and "__" not in question:
-        score -= 0.2
+        score -= 0.3
     count = len(text.split())
     return score - (0.15 if count < 5 else 0.1 if count > 50 else 0.0)
 

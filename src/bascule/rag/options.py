@@ -31,9 +31,9 @@ class RagOptions(msgspec.Struct, frozen=True, kw_only=True):
     refills: int = 3
     passages: int = 8
     prompt_tokens: int = 3000
-    dense_weight: float = 0.4
+    dense_weight: float = 0.5
     fusion: Literal["scores", "ranks"] = "scores"
-    rerank_weight: float = 0.45
+    rerank_weight: float = 0.6
     rerank_depth: int = 30
     sentence_vectors: int = 12
     extract_sentences: int = 3
