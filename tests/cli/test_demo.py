@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bascule.cli.app import run
-from bascule.cli.demo import story
+from bascule.cli.demo import chapters
 from bascule.cli.demo.python_docs import BUDGET_BYTES, python_docs
 from bascule.cli.demo.server import MARKER, fresh_folder
 from bascule.cli.demo.upstream import stand_in
@@ -66,7 +66,7 @@ def test_the_demo_tells_the_whole_story(
         raise ConfigError("no model in this test")
 
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.setattr(story, "python_docs", few)
+    monkeypatch.setattr(chapters, "python_docs", few)
     monkeypatch.setattr("bascule.ops.models.pull", no_model)
     monkeypatch.setenv("BASCULE_MODELS_DIR", str(tmp_path / "none"))
     assert run(["demo", "--once", "--port", "0", "--data", str(tmp_path / "demo")]) == 0
@@ -75,4 +75,5 @@ def test_the_demo_tells_the_whole_story(
     assert "48,500" in told and "187,000" in told and "extension 4711" in told
     assert told.count("Refused (") == 4
     assert "MISS" in told and "HIT" in told and "Calls that reached the upstream: 1" in told
+    assert run(["doctor", "--data", str(tmp_path / "demo")]) == 0, "the folder can be opened after the demo"
     assert "covered for 10 years" in told and told.rstrip().count(": 404") == 1

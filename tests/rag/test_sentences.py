@@ -53,6 +53,13 @@ def test_table_rows_carry_their_columns_names() -> None:
     assert chunk[row.start : row.end] == "Kettle | 39.90 EUR | 3"
 
 
+def test_a_grids_row_over_two_lines_is_one_even_where_the_grid_is_cut_off() -> None:
+    grid = (
+        '| "s.reverse()" | reverses the items of *s* in | (4) |\n|               | place                       |     |'
+    )
+    assert [s.text for s in split(grid)] == ['"s.reverse()": reverses the items of *s* in place']
+
+
 @pytest.mark.parametrize(
     ("text", "parts"),
     [

@@ -320,8 +320,14 @@ def _rows(lines: list[_Line], rule: str) -> Iterator[_Block]:
     elif rule:
         yield _Block("row", tuple(lines))
     else:
+        rows: list[list[_Line]] = []
         for line in lines:
-            yield _Block("row", (line,))
+            if rows and not line.text.strip().strip("|").split("|")[0].strip():
+                rows[-1].append(line)  # an empty first cell: the row above goes on
+            else:
+                rows.append([line])
+        for row in rows:
+            yield _Block("row", tuple(row))
 
 
 def _sort(lines: list[_Line], *, ruled: bool) -> Literal["prose", "item", "code", "heading", "signature"]:

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -44,12 +44,12 @@ def free_port(wanted: int) -> int:
 
 
 @contextmanager
-def serving(data: Path, port: int, secrets: Mapping[str, str]) -> Iterator[str]:
-    """The server's address while it runs. `secrets` go into its environment. Raises StorageError when it does not start."""
+def serving(data: Path, port: int) -> Iterator[str]:
+    """The server's address while it runs. Raises StorageError when it does not start."""
     command = [sys.executable, "-m", "bascule", "serve", "--data", str(data), "--port", str(free_port(port))]
     with open(data / "server.log", "wb") as log:
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=log, env=_environment(secrets), start_new_session=True
+            command, stdout=subprocess.PIPE, stderr=log, env=_environment(), start_new_session=True
         )
     try:
         yield _address(process, data / "server.log")
@@ -64,10 +64,9 @@ def serving(data: Path, port: int, secrets: Mapping[str, str]) -> Iterator[str]:
             process.stdout.close()
 
 
-def _environment(secrets: Mapping[str, str]) -> dict[str, str]:
+def _environment() -> dict[str, str]:
     """Ours without BASCULE_ settings (they would change what the demo shows), except where the models are."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("BASCULE_") or k == "BASCULE_MODELS_DIR"}
-    return {**kept, **secrets}
+    return {k: v for k, v in os.environ.items() if not k.startswith("BASCULE_") or k == "BASCULE_MODELS_DIR"}
 
 
 def _address(process: subprocess.Popen[bytes], log: Path) -> str:
