@@ -41,12 +41,15 @@ def main() -> None:
     requests, replies = _own_the_pipes()
     setup = wire.setups.decode(_read(requests) or b"")
     counter = Tokens(*tokens.load(setup.prepare.tokenizer))  # before the files are out of reach
+    peak_bytes = _peak_reader()
     _send(replies, wire.Ready(confinement=confine(setup.limits)))
     while (body := _read(requests)) is not None:
         allow_cpu(setup.limits.cpu_s)
         signal.setitimer(signal.ITIMER_REAL, setup.limits.wall_s + _GRACE_S)  # should the parent be gone by then
         reply = _answer(
-            lambda work: prepare(work.data, work.name, work.media_type, parser_of, setup.prepare, counter), body
+            lambda work: prepare(work.data, work.name, work.media_type, parser_of, setup.prepare, counter),
+            body,
+            peak_bytes,
         )
         signal.setitimer(signal.ITIMER_REAL, 0)
         _send(replies, reply)
@@ -54,7 +57,9 @@ def main() -> None:
             return  # what it holds after such a fault is anybody's guess
 
 
-def _answer(work_on: Callable[[wire.Work], PreparedDocument], body: bytes) -> wire.Done | wire.Refused:
+def _answer(
+    work_on: Callable[[wire.Work], PreparedDocument], body: bytes, peak_bytes: Callable[[], int]
+) -> wire.Done | wire.Refused:
     try:
         document = work_on(wire.works.decode(body))
     except IngestError as error:
@@ -65,10 +70,29 @@ def _answer(work_on: Callable[[wire.Work], PreparedDocument], body: bytes) -> wi
         return wire.Refused(message="The document is nested too deeply to be read.", reason="damaged")
     except Exception as error:  # noqa: BLE001 - the job runner's edge: whatever a library raises on hostile bytes
         return wire.Refused(message=type(error).__name__, reason="crashed", fault="crash")
-    return wire.Done(document=document, peak_bytes=_peak_bytes())
+    return wire.Done(document=document, peak_bytes=peak_bytes())
 
 
-def _peak_bytes() -> int:
+def _peak_reader() -> Callable[[], int]:
+    """What tells this process's peak of resident memory. To be called before confinement: then the file is open already.
+
+    `ru_maxrss` alone would not do on Linux: it survives exec, so that the child of a large server looks as large itself.
+    """
+    try:
+        status = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return _peak_by_usage
+    return lambda: _peak_by_status(os.pread(status, 65_536, 0)) or _peak_by_usage()
+
+
+def _peak_by_status(status: bytes) -> int:
+    for line in status.splitlines():
+        if line.startswith(b"VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def _peak_by_usage() -> int:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

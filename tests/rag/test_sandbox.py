@@ -230,6 +230,15 @@ async def test_a_child_without_work_ends_and_another_takes_the_next_document(unr
         assert await text_of(box, b"next") == "next"
 
 
+@pytest.mark.skipif(not LINUX, reason="reads Linux's account of memory")
+async def test_a_large_service_does_not_make_its_children_look_large(unruly):
+    ballast = bytearray(450_000_000)
+    ballast[::4096] = b"x" * len(ballast[::4096])  # resident, above what a child may reach before it is replaced
+    async with open_sandbox(SandboxOptions()) as box:
+        pids = {await text_of(box, b"pid") for _ in range(3)}
+    assert len(pids) == 1 and len(ballast) > SandboxOptions().recycle_bytes
+
+
 async def test_the_child_knows_nothing_of_the_services_environment(unruly, monkeypatch):
     monkeypatch.setenv("BASCULE_TEST_SECRET", "SECRET")
     async with open_sandbox(SandboxOptions()) as box:
