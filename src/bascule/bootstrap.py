@@ -22,7 +22,7 @@ from bascule.access.rights import RightsService
 from bascule.core.calls import Call
 from bascule.core.deadlines import Deadline
 from bascule.core.embedding import Embedder
-from bascule.core.errors import ConfigError
+from bascule.core.errors import ConfigError, StorageError
 from bascule.core.principals import ALL_SCOPES, Principal, system_principal
 from bascule.core.resources import Resources
 from bascule.core.state import StateStore
@@ -229,7 +229,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> App:
     await _in_background(stack, authenticator.watch())
     calls = CallWriter(catalogue)
     await _in_background(stack, calls.run())
-    stack.push_async_callback(calls.close)
+    stack.push_async_callback(calls.flush)
 
     wanted, models, degraded = with_built_in(settings)
     providers = {
@@ -369,14 +369,19 @@ class _LazySandbox:
 
 async def _upkeep(app: App) -> None:
     """Carry out what other processes on this folder committed: index changes, and forgetting deleted documents."""
-    mark = await app.catalogue.deletion_mark()
+    mark: int | None = None
     while True:
+        try:
+            if mark is None:
+                mark = await app.catalogue.deletion_mark()
+            if app.ingest is not None:
+                await app.ingest.settle()
+            mark, gone = await app.catalogue.deletions_since(mark)
+            for document_id in gone:
+                await app.state.purge(document_id)
+        except StorageError as error:  # the next round does it: nothing is settled that was not done
+            log.warning("upkeep waits: %s", error.message)
         await asyncio.sleep(UPKEEP_EVERY_S)
-        if app.ingest is not None:
-            await app.ingest.settle()
-        mark, gone = await app.catalogue.deletions_since(mark)
-        for document_id in gone:
-            await app.state.purge(document_id)
 
 
 async def _in_background(stack: AsyncExitStack, work: Any) -> None:

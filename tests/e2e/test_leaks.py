@@ -13,12 +13,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
-import msgspec
 import pytest
 
 from bascule.bootstrap import App
 from bascule.core.connectors import SourceItem
-from bascule.core.principals import ALL_SCOPES, Principal, system_principal
+from bascule.core.principals import Principal, system_principal
 from bascule.core.rights import Rights, may_read
 from bascule.testing.running import running, settings_for, until
 
@@ -145,7 +144,6 @@ async def everything(world: World, who: str, http: aiohttp.ClientSession) -> dic
     for name, document_id in world.ids.items():
         for path in ("", "/chunks"):
             await call(f"document {name}{path}", "GET", f"/v1/documents/{document_id}{path}")
-        await call(f"delete {name}", "DELETE", f"/v1/documents/{document_id}") if world.keys[who] == "" else None
     for answer_id in dict.fromkeys(world.answers):
         await call(f"explain {answer_id}", "GET", f"/v1/answers/{answer_id}/explain")
     for chunk in world.chunks:
@@ -245,4 +243,4 @@ async def test_A4_a_trace_resolves_its_passages_under_the_readers_rights_of_toda
         async with http.get(f"{world.url}/v1/answers/{answer['id']}/explain") as reply:
             explained = await reply.read()
     assert world.canaries["public"].encode() in explained
-    assert ALL_SCOPES and msgspec.json.decode(explained)
+    assert world.canaries["hr"].encode() not in explained
