@@ -1,0 +1,42 @@
+"""What is open while a server or a command runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from bascule.access.authenticate import Authenticator
+from bascule.access.keys import KeyService
+from bascule.access.rights import RightsService
+from bascule.core.state import StateStore
+from bascule.core.vectors import VectorStore
+from bascule.db.catalogue import SqlCatalogue
+from bascule.db.jobs import DurableJobs
+from bascule.gateway.call_writer import CallWriter
+from bascule.gateway.gateway import Gateway
+from bascule.settings import Settings
+
+if TYPE_CHECKING:  # a gateway without rag loads none of it
+    from bascule.rag.index import Indexer
+    from bascule.rag.ingest import Ingest
+    from bascule.rag.questions import Questions
+
+
+@dataclass(kw_only=True)
+class App:
+    """Everything a server or a command needs, open. `questions`, `ingest` and `store` are None with `[rag] enabled = false`."""
+
+    settings: Settings
+    catalogue: SqlCatalogue
+    gateway: Gateway
+    state: StateStore
+    authenticator: Authenticator
+    keys: KeyService
+    rights: RightsService
+    jobs: DurableJobs
+    calls: CallWriter
+    ingest: Ingest | None = None
+    indexer: Indexer | None = None
+    questions: Questions | None = None
+    store: VectorStore | None = None
+    degraded: list[str] = field(default_factory=list)  # what was missing at start, in words (law 11)

@@ -1,0 +1,114 @@
+"""Opens what answers from documents: store, embedder, parsing children, ingest and questions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from bascule.bootstrap.app import App
+from bascule.bootstrap.calls import BUILT_IN_MODEL
+from bascule.bootstrap.plugins import connect_plugin
+from bascule.core.calls import Call
+from bascule.core.deadlines import Deadline
+from bascule.core.embedding import Embedder
+from bascule.core.errors import ConfigError
+from bascule.core.resources import Resources
+from bascule.core.vectors import VectorStore
+from bascule.db.blobs import FolderBlobs
+from bascule.settings import ModelSettings, Settings
+
+if TYPE_CHECKING:
+    from bascule.rag.sandbox import Sandbox, SandboxOptions
+
+
+async def open_documents(
+    app: App, models: Mapping[str, ModelSettings], resources: Resources, stack: AsyncExitStack
+) -> None:
+    from bascule.rag.index import Indexer
+    from bascule.rag.ingest import KIND, Ingest
+    from bascule.rag.options import RagOptions
+    from bascule.rag.questions import Questions
+
+    settings, rag = app.settings, app.settings.rag
+    store: VectorStore = await connect_plugin(stack, "vector_stores", "rag.vector_store", rag.vector_store, resources)
+    embedder = await _embedder(app, models)
+    blobs = FolderBlobs(resources.data / "blobs")
+    app.store = store
+    app.indexer = Indexer(app.catalogue, store, blobs, app.state.purge)
+    app.ingest = Ingest(
+        catalogue=app.catalogue,
+        blobs=blobs,
+        jobs=app.jobs,
+        preparer=_LazySandbox(settings, resources, stack).get,
+        indexer=app.indexer,
+        embedder=embedder,
+        call_for=lambda principal: Call(principal, Deadline.after(settings.gateway.batch_timeout_s)),
+        max_document_bytes=settings.server.max_upload_bytes,
+    )
+    app.jobs.register(KIND, app.ingest.run)
+    app.questions = Questions(
+        passages=app.catalogue,
+        traces=app.catalogue,
+        store=store,
+        embedder=embedder,
+        chat=app.gateway if rag.chat_model else None,
+        options=RagOptions(
+            chat_model=rag.chat_model or "",
+            candidates=rag.candidates,
+            passages=rag.passages,
+            prompt_tokens=rag.prompt_tokens,
+            dense_weight=rag.dense_weight,
+            timeout_s=settings.gateway.timeout_s,
+            prompt_key=(resources.data / "secrets" / "prompt.key").read_bytes(),
+        ),
+    )
+
+
+async def _embedder(app: App, models: Mapping[str, ModelSettings]) -> Embedder | None:
+    wanted = app.settings.rag.embedding_model
+    if not wanted:
+        app.degraded.append("lexical_only: rag.embedding_model is empty")
+        return None
+    if wanted not in models:
+        if not app.degraded:
+            raise ConfigError(f"rag.embedding_model names {wanted!r}, which is not under [models].")
+        return None
+    return await app.gateway.embedder(wanted)
+
+
+class _LazySandbox:
+    """Starts the parsing children when the first document comes, so that a server that ingests nothing pays nothing."""
+
+    def __init__(self, settings: Settings, resources: Resources, stack: AsyncExitStack) -> None:
+        self._rag = settings.rag
+        self._models = resources.models
+        self._stack = stack
+        self._open: Sandbox | None = None
+
+    def get(self) -> Sandbox:
+        from bascule.rag.sandbox import Sandbox
+
+        if self._open is None:
+            self._open = Sandbox(self._options())
+            self._stack.push_async_callback(self._open.close)
+        return self._open
+
+    def _options(self) -> SandboxOptions:
+        from bascule.rag.confine import Limits as ProcessLimits
+        from bascule.rag.prepare import PrepareOptions
+        from bascule.rag.sandbox import SandboxOptions
+
+        rag = self._rag
+        tokenizer = self._models / BUILT_IN_MODEL / "tokenizer.json"
+        return SandboxOptions(
+            processes=rag.parser_processes,
+            limits=ProcessLimits(
+                memory_bytes=rag.parser_memory_bytes, cpu_s=rag.parser_cpu_s, wall_s=rag.parser_wall_s
+            ),
+            prepare=PrepareOptions(
+                chunk_tokens=rag.chunk_tokens,
+                redact=rag.redact,
+                tokenizer=str(tokenizer) if tokenizer.is_file() else "",
+            ),
+        )
