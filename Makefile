@@ -55,11 +55,15 @@ bench-%: setup
 
 lock: | $(if $(findstring .tools,$(UV)),.tools/bin/uv) ## Lock every dependency with hashes; names no host.
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11 \
-	  --custom-compile-command "make lock" --extra postgres --extra models --group dev pyproject.toml -o requirements.lock
+	  --custom-compile-command "make lock" --all-extras --group dev pyproject.toml -o requirements.lock
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11 \
-	  --custom-compile-command "make lock" --extra postgres --constraint requirements.lock pyproject.toml -o requirements-run.lock
+	  --custom-compile-command "make lock" --extra postgres --extra valkey --extra bedrock --extra vertex --extra otel --extra tokens --constraint requirements.lock pyproject.toml -o requirements-run.lock
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11 \
 	  --custom-compile-command "make lock" --constraint requirements.lock deploy/docker/build.in -o deploy/docker/build.lock
+	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11 \
+	  --custom-compile-command "make lock" tests/clients/clients.in -o tests/clients/clients.lock
+	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11 \
+	  --custom-compile-command "make lock" bench/peer.in -o bench/peer.lock
 
 clean: ## Remove what make made.
 	rm -rf .venv .tools .models .demo out dist build

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -20,6 +20,9 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """A share of one limited thing: `amount` of `key`, of which `limit` may be held in each window of `window_s` seconds.
 
     Windows are those of the calendar (UTC): each minute, each day starts a new one.
+
+    kind  "window": `window_s` long. "month": a calendar month (UTC); `window_s` is not read. "slot": what is held at this
+          moment, given back whole when it is settled or its lease ends, whatever is said to have been used.
     """
 
     key: str
@@ -27,6 +30,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     limit: float
     window_s: float
     name: str  # what the caller is told, e.g. "tokens per minute of this key"
+    kind: Literal["window", "month", "slot"] = "window"
 
 
 class StateStore(Protocol):

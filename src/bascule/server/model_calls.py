@@ -63,18 +63,18 @@ async def chat(app: App, exchange: Exchange, principal: Principal) -> None:
         await answer_chat(app, exchange, principal, view, model[len(RAG_PREFIX) :])
         return
     require(principal, SCOPE_CHAT)
-    stream = _stream(view)
+    stream = wants_stream(view)
     call = open_call(app, exchange, principal, model)
     request = ChatRequest(wire=OPENAI_CHAT, body=body, view=view, model=model, stream=stream)
     with Watch(exchange):
         if stream:
-            await _pass_on(exchange, await app.gateway.stream(request, call), call)
+            await pass_on(exchange, await app.gateway.stream(request, call), call)
             return
         response = await app.gateway.chat(request, call)
         await exchange.reply(Reply(200, response.body, headers=call_headers(call)))
 
 
-async def _pass_on(exchange: Exchange, stream: ChatStream, call: Call) -> None:
+async def pass_on(exchange: Exchange, stream: ChatStream, call: Call) -> None:
     """Events as they come. One that ends without the format's own end is an error, never a clean end."""
     finished = False
     try:
@@ -157,7 +157,7 @@ def _model(view: Mapping[str, Any]) -> str:
     return model
 
 
-def _stream(view: Mapping[str, Any]) -> bool:
+def wants_stream(view: Mapping[str, Any]) -> bool:
     stream = view.get("stream")
     if stream is not None and not isinstance(stream, bool):
         raise InvalidRequest("`stream` is true or false.", param="stream")
