@@ -9,7 +9,7 @@ export UV_PYTHON_DOWNLOADS ?= never
 export BASCULE_MODELS_DIR ?= $(CURDIR)/.models
 ARGS ?=
 
-.PHONY: help setup demo test test-full check bench docs lock clean
+.PHONY: help setup demo test test-full check bench docs lock clean peer clients
 help: ## List the targets.
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -29,11 +29,11 @@ demo: setup ## The main job on real input; ARGS=--once exits at the end.
 	.venv/bin/bascule models pull
 	.venv/bin/bascule demo $(ARGS)
 
-test: setup ## All tests, the long suites in their short seeded forms.
+test: setup clients ## All tests, the long suites in their short seeded forms.
 	.venv/bin/bascule models pull --quiet || true
 	$(PY) -m pytest $(ARGS)
 
-test-full: setup ## All tests at the promised counts.
+test-full: setup clients ## All tests at the promised counts.
 	.venv/bin/bascule models pull --quiet || true
 	BASCULE_TEST_FULL=1 $(PY) -m pytest --timeout 1800 $(ARGS)
 
@@ -52,6 +52,17 @@ bench: setup ## Every benchmark; make bench-NAME runs one, ARGS="--json FILE" wr
 
 bench-%: setup
 	$(PY) bench/bench_$*.py $(ARGS)
+
+peer: | $(if $(findstring .tools,$(UV)),.tools/bin/uv) ## Install the gateway that bench-gateway measures beside ours.
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv-peer
+	$(UV) pip install --quiet --python .venv-peer/bin/python --require-hashes -r bench/peer.lock
+
+.venv-clients/.ready: tests/clients/clients.lock | $(if $(findstring .tools,$(UV)),.tools/bin/uv)
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv-clients
+	$(UV) pip install --quiet --python .venv-clients/bin/python --require-hashes -r tests/clients/clients.lock
+	@touch $@
+
+clients: .venv-clients/.ready ## Install the client frameworks that the tests drive, in an environment of their own.
 
 lock: | $(if $(findstring .tools,$(UV)),.tools/bin/uv) ## Lock every dependency with hashes; names no host.
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11 \

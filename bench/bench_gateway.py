@@ -1,7 +1,8 @@
 """What a model call costs in the server, beside its floors in the same run.
 
 Started for real: `bascule serve` as a process of its own with a configuration, a key with limits and every layer on, before an
-upstream that answers at once. Only the CPU of the measured process counts. About 40 s.
+upstream that answers at once; LiteLLM beside it where `make peer` has installed it. Only the CPU of the measured process counts.
+About 40 s, 80 s with the peer.
     python bench/bench_gateway.py [--json FILE] [--calls 4000] [--connections 64] [--http-client aiohttp]
 """
 
@@ -27,6 +28,7 @@ import load
 
 QUESTION = b'{"model":"fast","messages":[{"role":"user","content":"%d: what is a bascule bridge?"}],"max_tokens":64}'
 STREAM = b'{"model":"fast","stream":true,"messages":[{"role":"user","content":"%d"}],"max_tokens":64}'
+PEER = Path(__file__).parent.parent / ".venv-peer" / "bin" / "litellm"
 CONFIG = """
 [gateway]
 timeout_s = 15
@@ -39,6 +41,82 @@ targets = [{{ provider = "main", model = "bench", input_usd_per_mtok = 1.0, outp
 [rag]
 enabled = {rag}
 """
+
+
+PEER_CONFIG = """
+model_list:
+  - model_name: fast
+    litellm_params:
+      {{ model: openai/bench, api_base: "http://127.0.0.1:{upstream}/v1", api_key: none,
+        input_cost_per_token: 0.000001, output_cost_per_token: 0.000002 }}
+general_settings: {{ master_key: sk-bench }}
+litellm_settings: {{ telemetry: false{cache} }}
+"""
+PEER_CACHE = ", cache: true, cache_params: { type: local }"
+
+
+class Peer:
+    """LiteLLM's proxy, one worker, from the environment `make peer` makes. `cache`: its in-memory cache is on."""
+
+    def __init__(self, folder: Path, upstream: int, *, cache: bool) -> None:
+        config = folder / f"peer-{cache}.yaml"
+        config.write_text(PEER_CONFIG.format(upstream=upstream, cache=PEER_CACHE if cache else ""), encoding="utf-8")
+        self.port, self.key = load.free_port(), "sk-bench"
+        self._command = [str(PEER), "--config", str(config), "--host", "127.0.0.1", "--port", str(self.port)]
+
+    def __enter__(self) -> Peer:
+        offline = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "LITELLM_MODE": "PRODUCTION"}
+        began = time.perf_counter()
+        self._process = subprocess.Popen(
+            self._command, env=os.environ | offline, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        load.wait_for(self.port, 60)
+        self.start_s = time.perf_counter() - began
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        load.end(self._process)
+
+    @property
+    def pids(self) -> list[int]:
+        main = psutil.Process(self._process.pid)
+        return [main.pid, *(child.pid for child in main.children(recursive=True))]
+
+    rss_mib = property(lambda self: sum(psutil.Process(p).memory_info().rss for p in self.pids) / 2**20)
+
+    def make(self, body: bytes) -> Callable[[int], bytes]:
+        return lambda i: load.request_bytes(
+            self.port, "/v1/chat/completions", body % i if b"%d" in body else body, self.key
+        )
+
+
+async def measure_peer(peer: Peer, *, hits: bool) -> list[dict[str, object]]:
+    shared: dict[str, Any] = {"connections": 64, "limit_s": 15.0, "pids": peer.pids}
+    await load.drive(peer.port, peer.make(QUESTION.replace(b"%d:", b"warm %d:")), calls=100, **shared)
+    if hits:
+        same = peer.make(QUESTION.replace(b"%d", b"same"))
+        await load.drive(peer.port, same, calls=1, **{**shared, "connections": 1})
+        return [(await load.drive(peer.port, same, calls=600, **shared)).row("peer: LiteLLM, cache hit")]
+    rows = [(await load.drive(peer.port, peer.make(QUESTION), calls=600, **shared)).row("peer: LiteLLM, proxied call")]
+    for streams in (1, 64):
+        make = peer.make(STREAM.replace(b"%d", b"%%d-%d" % streams))
+        result = await load.drive(peer.port, make, calls=streams * 3, **{**shared, "connections": streams})
+        rows.append(result.row(f"peer: LiteLLM, {streams} streams"))
+    return rows
+
+
+def measure_peers(folder: Path, upstream: int) -> list[dict[str, object]]:
+    if not PEER.is_file():
+        print("LiteLLM is not measured: `make peer` installs it in an environment of its own")
+        return []
+    with Peer(folder, upstream, cache=False) as peer:
+        idle = peer.rss_mib
+        rows = asyncio.run(measure_peer(peer, hits=False))
+        memory = {"rss_idle_mib": round(idle, 1), "rss_load_mib": round(peer.rss_mib, 1)}
+        rows.append({"name": "peer: LiteLLM", "start_s": round(peer.start_s, 2), **memory})
+    with Peer(folder, upstream, cache=True) as peer:
+        rows += asyncio.run(measure_peer(peer, hits=True))
+    return rows
 
 
 class Server:
@@ -166,13 +244,13 @@ def main() -> None:
     parser.add_argument("--json")
     parser.add_argument("--calls", type=int, default=4000)
     parser.add_argument("--connections", type=int, default=64)
-    parser.add_argument("--http-client", default="aiohttp")
+    parser.add_argument("--http-client", default="httptools")
     given = parser.parse_args()
     upstream, port = load.start_upstream()
     rows: list[dict[str, Any]] = []
     try:
         rows += asyncio.run(measure_upstream(port, given.calls, given.connections, upstream.pid))
-        for kind in ("aiohttp", "pyreqwest"):
+        for kind in ("httptools", "aiohttp", "pyreqwest"):
             if importlib.util.find_spec(kind) is not None:
                 found = proxies.measure(kind, port, given.calls, given.connections)
                 rows += [row | {"name": f"floor: bare proxy, {row['name']}"} for row in found]
@@ -183,6 +261,7 @@ def main() -> None:
                 rows.append(memory_row("bascule: gateway only", server, idle_mib))
             with Server(Path(folder) / "rag", port, rag=True, http_client=given.http_client) as server:
                 rows.append(memory_row("bascule: with rag, idle", server, server.rss_mib()))
+            rows += measure_peers(Path(folder), port)
         rows += added_first_byte(rows)
     finally:
         load.end(upstream)

@@ -104,7 +104,7 @@ def main() -> None:
         rows = []
         direct = asyncio.run(_floor(upstream_port, given.connections))
         rows.append(direct)
-        for kind in ("aiohttp", "pyreqwest"):
+        for kind in ("httptools", "aiohttp", "pyreqwest"):
             if importlib.util.find_spec(kind) is None:
                 print(f"{kind} is not installed: skipped")
                 continue

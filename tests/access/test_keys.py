@@ -215,6 +215,8 @@ async def test_a_key_never_exceeds_its_maker(catalogue: SqlCatalogue, service: K
         {"requests_per_min": 0},
         {"usd_per_day": float("inf")},
         {"usd_per_day": float("nan")},
+        {"usd_per_month": float("nan")},
+        {"concurrent": 0},
     ],
 )
 async def test_a_malformed_key_is_refused_and_nothing_is_kept(

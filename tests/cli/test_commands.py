@@ -98,9 +98,11 @@ def test_grant_revoke_and_delete_act_at_once(cli, folder: Path, tmp_path: Path) 
 
 def test_a_revoked_key_is_refused_and_keys_are_never_listed(cli, folder: Path) -> None:
     made = cli.json(
-        "keys", "create", "--name", "x", "--rpm", "5", "--tpm", "1000", "--usd-per-day", "2", "--data", folder
-    )
+        "keys", "create", "--name", "x", "--rpm", "5", "--tpm", "1000", "--usd-per-day", "2",
+        "--usd-per-month", "20", "--concurrent", "3", "--data", folder,
+    )  # fmt: skip
     assert (made["requests_per_min"], made["tokens_per_min"], made["usd_per_day"]) == (5, 1000, 2.0)
+    assert (made["usd_per_month"], made["concurrent"]) == (20.0, 3)
     listed = cli.json("keys", "list", "--data", folder)["data"]
     assert made["id"] in {k["id"] for k in listed} and all(k["key"] is None for k in listed)
     assert cli("search", "x", "--key", made["key"], "--data", folder)[0] == 0

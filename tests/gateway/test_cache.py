@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import zlib
+
+import msgspec
 import pytest
 
 from bascule.core.calls import CacheDirectives
 from bascule.core.embedding import EmbeddingRequest
 from bascule.core.principals import Principal, system_principal
+from bascule.gateway.kept import NotCached
+from bascule.gateway.routes import Options
 from bascule.plugins.state_stores.memory import MemoryState
 from bascule.testing.gateway import (
     ScriptedModel,
@@ -184,14 +189,15 @@ async def test_no_cache_refreshes_what_is_kept() -> None:
     assert (await b.gateway.chat(request(), call())).text == fresh.text == "ok 2"
 
 
-async def test_an_entry_lives_as_long_as_its_route_says() -> None:
+async def test_an_entry_lives_no_longer_than_its_route_says_and_at_least_nine_tenths_of_it() -> None:
     clock = HandClock()
     model = ScriptedModel()
     b = bench(model, state=MemoryState(clock=clock), cache_ttl_s=60)
     await b.gateway.chat(request(), call())
-    clock.move(59)
+    clock.move(53.9)
     await b.gateway.chat(request(), call())
-    clock.move(2)
+    assert len(model.requests) == 1
+    clock.move(6.2)
     await b.gateway.chat(request(), call())
     assert len(model.requests) == 2
 
@@ -271,3 +277,108 @@ async def test_documents_that_the_catalogue_keeps_do_not_fill_the_cache() -> Non
         await b.gateway.embed(EmbeddingRequest(model="fast", texts=("a",), purpose="document"), c)
         assert c.cache == "BYPASS"
     assert len(model.embedded) == 2
+
+
+# ---------------------------------------------------------------- how entries are kept
+
+
+async def test_only_if_cached_answers_from_the_cache_or_not_at_all() -> None:
+    model = ScriptedModel()
+    b = bench(model)
+    wish = CacheDirectives(only_if_cached=True)
+    with pytest.raises(NotCached) as caught:
+        await b.gateway.chat(request(), call(directives=wish))
+    with pytest.raises(NotCached):
+        await b.gateway.embed(EmbeddingRequest(model="fast", texts=("a",)), call(directives=wish))
+    assert caught.value.http_status == 504
+    await b.gateway.chat(request(), call())
+    hit = call(directives=wish)
+    await b.gateway.chat(request(), hit)
+    assert (hit.cache, len(model.requests), model.embedded) == ("HIT", 1, [])
+
+
+async def test_a_hit_knows_its_age() -> None:
+    b = bench(ScriptedModel())
+    first, second = call(), call()
+    await b.gateway.chat(request(), first)
+    await b.gateway.chat(request(), second)
+    assert first.age_s is None
+    assert 0 <= (second.age_s or 0) < 5
+
+
+@pytest.mark.parametrize(
+    "poison",
+    [
+        b"",
+        b"\x00",
+        b"not msgpack at all",
+        b"\x78\x9cbroken",
+        zlib.compress(b"x" * 100),
+        zlib.compress(b"")[:-2],
+        msgspec.msgpack.encode([1.0]),
+        msgspec.msgpack.encode([1.0, {"wire": "x"}]),
+        msgspec.msgpack.encode({"stored_at_s": 1.0}),
+    ],
+)
+async def test_an_entry_that_cannot_be_read_is_a_miss_and_is_replaced(poison: bytes) -> None:
+    state = MemoryState()
+    model = ScriptedModel()
+    b = bench(model, state=state)
+    first, second, third = call(), call(), call()
+    await b.gateway.chat(request(), first)
+    await state.put(first.shared_key, poison, 60)
+    await b.gateway.chat(request(), second)
+    await b.gateway.chat(request(), third)
+    assert (second.cache, third.cache, len(model.requests)) == ("MISS", "HIT", 2)
+    await collect(await b.gateway.stream(request(stream=True), first))
+    await state.put(first.shared_key, poison, 60)
+    await collect(await b.gateway.stream(request(stream=True), second))
+    assert second.cache == "MISS"
+
+
+async def test_an_entry_of_the_version_before_is_a_miss() -> None:
+    state = MemoryState()
+    b = bench(ScriptedModel(), state=state)
+    c = call()
+    response = await b.gateway.chat(request(), c)
+    await state.put(c.shared_key, msgspec.msgpack.encode([1.0, response]), 60)
+    again = call()
+    await b.gateway.chat(request(), again)
+    assert again.cache == "MISS"
+
+
+async def test_a_forged_entry_cannot_grow_without_bound() -> None:
+    state = MemoryState()
+    b = bench(ScriptedModel(), state=state, options=Options(cache_max_entry_bytes=1000))
+    c = call()
+    await b.gateway.chat(request(), c)
+    await state.put(c.shared_key, zlib.compress(b"\0" * 50_000_000), 60)
+    again = call()
+    await b.gateway.chat(request(), again)
+    assert again.cache == "MISS"
+
+
+@pytest.mark.parametrize("words", [10, 2_000, 60_000])
+async def test_large_answers_are_kept_smaller_and_come_back_the_same(words: int) -> None:
+    state = MemoryState()
+    text = "many words make a large answer " * (words // 6 + 1)
+    b = bench(ScriptedModel(text), state=state)
+    first, second = call(), call()
+    one = await b.gateway.chat(request(), first)
+    two = await b.gateway.chat(request(), second)
+    kept = await state.get(first.shared_key)
+    assert kept is not None
+    assert (one, second.cache) == (two, "HIT")
+    assert (len(kept) < len(text) / 10) is (words > 10)
+
+
+async def test_entries_made_at_once_do_not_expire_at_once() -> None:
+    clock = HandClock()
+    model = ScriptedModel()
+    b = bench(model, state=MemoryState(clock=clock), cache_ttl_s=100)
+    for i in range(100):
+        await b.gateway.chat(request(f"q{i}"), call())
+    clock.move(95)
+    for i in range(100):
+        await b.gateway.chat(request(f"q{i}"), call())
+    assert 120 < len(model.requests) < 180

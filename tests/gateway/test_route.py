@@ -19,7 +19,7 @@ from bascule.core.errors import (
 from bascule.core.upstream import retry_after_s
 from bascule.gateway.breaker import Breaker
 from bascule.gateway.gateway import build
-from bascule.gateway.retry import RetryBudget
+from bascule.gateway.retry import FLOOR_PER_S, RetryBudget
 from bascule.gateway.routes import Limits, Options, Route, Target
 from bascule.plugins.state_stores.memory import MemoryState
 from bascule.testing.gateway import ScriptedModel, bench, call, collect, http_client, openai_provider, request, said
@@ -65,7 +65,19 @@ async def test_when_all_targets_fail_the_last_error_is_kept() -> None:
     )
     with pytest.raises(AllTargetsFailed) as caught:
         await b.gateway.chat(request(), call())
-    assert (caught.value.http_status, caught.value.retry_after_s) == (429, 99)
+    assert (caught.value.http_status, round(caught.value.retry_after_s or 0)) == (429, 99)
+
+
+async def test_the_caller_is_told_what_remains_of_the_shortest_retry_after() -> None:
+    b = bench(
+        ScriptedModel(UpstreamRateLimited("x", retry_after_s=7)),
+        ScriptedModel(UpstreamRateLimited("x", retry_after_s=60)),
+        ScriptedModel(UpstreamUnavailable("x")),
+        options=ONCE,
+    )
+    with pytest.raises(AllTargetsFailed) as caught:
+        await b.gateway.chat(request(), call())
+    assert 6 < (caught.value.retry_after_s or 0) <= 7
 
 
 async def test_a_stream_falls_back_until_its_first_event() -> None:
@@ -160,12 +172,16 @@ def test_a_quiet_service_may_still_retry() -> None:
     assert [budget.take() for _ in range(3)] == [True, True, False]
 
 
-async def test_a_storm_of_failures_adds_no_more_load_than_the_budget() -> None:
-    async with fake_upstream() as up, http_client() as http:
-        up.always = Fault(status=500)
-        b = bench(openai_provider(up.url, http), options=Options(breaker_failures=10_000))
-        await asyncio.gather(*(b.gateway.chat(request(f"q{i}"), call()) for i in range(200)), return_exceptions=True)
-        assert 200 <= len(up.calls) <= 200 * 1.1 + 4
+@pytest.mark.parametrize("targets", [1, 2])
+async def test_a_thousand_failing_calls_add_at_most_a_tenth_and_a_small_floor(targets: int) -> None:
+    models = [ScriptedModel(*[UpstreamUnavailable("x", retry_after_s=0)] * 2000) for _ in range(targets)]
+    b = bench(*models, options=Options(breaker_failures=10_000), timeout_s=30.0)
+    began = time.monotonic()
+    calls = [b.gateway.chat(request(f"q{i}"), call(timeout_s=30)) for i in range(1000)]
+    await asyncio.gather(*calls, return_exceptions=True)
+    floor = Options().retry_floor + (time.monotonic() - began) * FLOOR_PER_S
+    tried = sum(len(model.requests) for model in models)
+    assert 1000 * targets < tried <= 1000 * targets + 100 + floor
 
 
 # ---------------------------------------------------------------- breaker
@@ -175,38 +191,78 @@ def breaker(clock: HandClock) -> Breaker:
     return Breaker(3, 10, provider="p", model="m", clock=clock)
 
 
+def failing(b: Breaker, times: int) -> None:
+    for _ in range(times):
+        b.fault(b.admit())
+
+
 def test_consecutive_faults_open_the_breaker_and_a_success_between_them_does_not() -> None:
     b = breaker(HandClock())
-    for verdict in (b.fault, b.fault, b.success, b.fault, b.fault):
-        verdict()
-    assert b.admits()
-    b.fault()
-    assert not b.admits()
+    failing(b, 2)
+    b.success(b.admit())
+    failing(b, 2)
+    assert b.admit()
+    failing(b, 1)
+    assert not b.admit()
 
 
 def test_half_open_lets_one_probe_through_and_its_success_closes() -> None:
     clock = HandClock()
     b = breaker(clock)
-    for _ in range(3):
-        b.fault()
+    failing(b, 3)
     clock.move(10)
-    assert [b.admits() for _ in range(5)] == [True, False, False, False, False]
-    b.success()
-    assert all(b.admits() for _ in range(5))
+    probe, *others = [b.admit() for _ in range(5)]
+    assert (bool(probe), others) == (True, [0, 0, 0, 0])
+    b.success(probe)
+    assert all(b.admit() for _ in range(5))
 
 
 def test_a_failed_probe_opens_again_and_a_probe_whose_caller_left_is_free_again() -> None:
     clock = HandClock()
     b = breaker(clock)
-    for _ in range(3):
-        b.fault()
+    failing(b, 3)
     clock.move(10)
-    assert b.admits()
-    b.unknown()
-    assert b.admits()
-    b.fault()
-    assert not b.admits()
+    left = b.admit()
+    b.unknown(left)
+    again = b.admit()
+    assert again
+    b.fault(again)
+    assert not b.admit()
     assert b.wait_s() == 10
+
+
+def test_calls_that_began_before_the_probe_neither_free_it_nor_speak_for_it() -> None:
+    clock = HandClock()
+    b = breaker(clock)
+    stragglers = [b.admit() for _ in range(4)]
+    failing(b, 3)
+    clock.move(10)
+    probe = b.admit()
+    b.unknown(stragglers[0])
+    b.fault(stragglers[1])
+    b.success(stragglers[2])
+    assert not b.admit()
+    b.success(probe)
+    b.fault(stragglers[3])
+    assert b.admit()
+
+
+async def test_a_storm_on_a_half_open_breaker_probes_with_exactly_one_call() -> None:
+    async with fake_upstream() as up, http_client() as http:
+        up.always = Fault(status=500)
+        b = bench(
+            openai_provider(up.url, http), options=Options(max_attempts=1, breaker_failures=2, breaker_open_s=0.05)
+        )
+        for i in range(2):
+            with pytest.raises(UpstreamUnavailable):
+                await b.gateway.chat(request(f"q{i}"), call())
+        up.always = Fault(gate=asyncio.Event())
+        await asyncio.sleep(0.06)  # the breaker's own time
+        storm = [asyncio.create_task(b.gateway.chat(request(f"s{i}"), call())) for i in range(50)]
+        _, running = await asyncio.wait(storm, timeout=0.3)
+        assert (len(running), len(up.calls)) == (1, 3)
+        up.always.gate.set()  # type: ignore[union-attr]
+        assert (await running.pop()).text
 
 
 async def test_an_open_breaker_asks_nobody_and_says_when() -> None:

@@ -231,3 +231,76 @@ async def test_the_plugin_connects_with_a_key_by_reference() -> None:
         async with anthropic.connect(settings, resources(http)) as found:
             await found.chat(request(), call())
     assert up.calls[0].headers["x-api-key"] == "sk-upstream-secret"
+
+
+async def sent(settings: dict[str, Any], **fields: Any) -> tuple[dict[str, Any], list[str]]:
+    """What reaches the vendor, and what was noted as left out."""
+    async with fake_upstream() as up, http_client() as http:
+        made = anthropic.AnthropicProvider(anthropic.Settings(base_url=up.url, **settings), http, "k")
+        now = call()
+        await made.chat(request(model="claude", **fields), now)
+    return up.calls[0].body, now.degraded
+
+
+async def test_an_effort_is_a_budget_for_models_that_want_one() -> None:
+    body, notes = await sent({"thinking": "budget", "max_tokens": 500}, reasoning_effort="medium", temperature=0.2)
+    assert (body["thinking"], body["max_tokens"]) == ({"type": "enabled", "budget_tokens": 4096}, 4596)
+    assert "temperature" not in body
+    assert notes == ["not_supported:temperature"]
+
+
+async def test_a_budget_fits_into_the_length_that_was_asked_for() -> None:
+    body, _ = await sent({"thinking": "budget"}, reasoning_effort="high", max_completion_tokens=2000)
+    assert (body["thinking"]["budget_tokens"], body["max_tokens"]) == (1999, 2000)
+    body, notes = await sent({"thinking": "budget"}, reasoning_effort="high", max_completion_tokens=800)
+    assert "thinking" not in body
+    assert notes == ["not_supported:reasoning_effort"]
+
+
+async def test_a_tool_that_must_be_called_is_not_thought_about() -> None:
+    tool = {"type": "function", "function": {"name": "f"}}
+    body, notes = await sent({}, reasoning_effort="high", tools=[tool], tool_choice="required")
+    assert "thinking" not in body
+    assert notes == ["not_supported:reasoning_effort"]
+
+
+async def test_a_turn_under_way_without_its_thinking_goes_on_without() -> None:
+    use = {"id": "t1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    turns: list[Any] = [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": None, "tool_calls": [use]},
+        {"role": "tool", "tool_call_id": "t1", "content": "one"},
+    ]
+    settings = {"thinking": "budget"}
+    assert "thinking" not in (await sent(settings, messages=turns, reasoning_effort="low"))[0]
+    turns[1]["reasoning_details"] = [{"type": "reasoning.text", "text": "hm", "signature": "s"}]
+    body, _ = await sent(settings, messages=turns, reasoning_effort="low")
+    assert body["thinking"]["type"] == "enabled"
+    assert body["messages"][1]["content"][0] == {"type": "thinking", "thinking": "hm", "signature": "s"}
+
+
+async def test_only_the_allowed_tools_are_offered() -> None:
+    tools = [{"type": "function", "function": {"name": name}} for name in ("f", "g")]
+    allowed = {"mode": "required", "tools": [{"type": "function", "function": {"name": "g"}}]}
+    choice = {"type": "allowed_tools", "allowed_tools": allowed}
+    body, _ = await sent({}, tools=tools, tool_choice=choice)
+    assert ([tool["name"] for tool in body["tools"]], body["tool_choice"]) == (["g"], {"type": "any"})
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tool_choice": [1], "tools": [{"type": "function", "function": {"name": "f"}}]},
+        {"messages": [{"role": "assistant", "content": "x", "tool_calls": 5}]},
+        {"messages": [{"role": "function", "name": "f", "content": "x"}]},
+        {"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": "f"}}]}]},
+        {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+        {"reasoning_effort": ["high"]},
+        {"reasoning_effort": "colossal"},
+    ],
+)
+async def test_a_request_of_a_shape_that_is_none_is_refused(fields: dict[str, Any]) -> None:
+    async with fake_upstream() as up, http_client() as http:
+        with pytest.raises(InvalidRequest):
+            await provider(up.url, http).chat(request(model="claude", **fields), call())
+    assert up.calls == []

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bascule.core.parsing import Block
-from bascule.rag.redact import Redaction, find, redact, redact_blocks
+from bascule.core.recognise import find
+from bascule.rag.redact import redact, redact_blocks
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 TOKEN = "abcDEF123ghiJKL456mnoPQR789"
@@ -105,12 +106,6 @@ def test_a_column_name_is_context_and_nothing_but_counts_remains():
 
 def test_kinds_can_be_left_alone():
     assert masked("a@b.com 4111111111111111", kinds=("card",)) == "a@b.com [card]"
-
-
-def test_as_a_policy_it_changes_and_never_refuses():
-    verdict = Redaction().judge("mail a@b.com")
-    assert (verdict.action, verdict.text, verdict.findings[0].kind) == ("change", "mail [email]", "email")
-    assert Redaction().judge("nothing here").action == "pass"
 
 
 @given(st.text(max_size=300))

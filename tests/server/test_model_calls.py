@@ -262,7 +262,8 @@ async def test_embeddings_come_as_floats_or_base64():
     [
         ({"model": "fast"}, "input"),
         ({"model": "fast", "input": []}, "input"),
-        ({"model": "fast", "input": [1, 2]}, "input"),
+        ({"model": "fast", "input": [1, 2.5]}, "input"),
+        ({"model": "fast", "input": [[1], []]}, "input"),
         ({"model": "fast", "input": "a", "encoding_format": "hex"}, "encoding_format"),
         ({"model": "fast", "input": "a", "speed": 3}, "speed"),
     ],

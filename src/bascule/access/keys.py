@@ -6,17 +6,20 @@ import hashlib
 import re
 import secrets
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
+
+import msgspec
 
 from bascule.core.catalogue import AuditLog, Keys
 from bascule.core.errors import InvalidRequest, NotFound, ScopeMissing
 from bascule.core.ids import new_id
 from bascule.core.keys import KeyRecord
-from bascule.core.principals import ALL_SCOPES, DEFAULT_SCOPES, SCOPE_ADMIN, Principal
+from bascule.core.principals import ALL_SCOPES, DEFAULT_SCOPES, SCOPE_ADMIN, Principal, system_principal
 from bascule.core.rights import parse_mark
 
 PREFIX: Final = "bsk_"
+MAX_OVERLAP_S: Final = 30 * 86_400.0
 PREFIX_CHARS: Final = 12  # what is shown of a key
 _N = TypeVar("_N", int, float)
 _TENANT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -41,6 +44,8 @@ class KeyService:
         requests_per_min: int | None = None,
         tokens_per_min: int | None = None,
         usd_per_day: float | None = None,
+        concurrent: int | None = None,
+        usd_per_month: float | None = None,
     ) -> tuple[KeyRecord, str]:
         """A new key and its secret, which is shown this once and kept as a hash only. `tenant` None: the maker's own.
 
@@ -65,6 +70,8 @@ class KeyService:
             requests_per_min=_limit(requests_per_min, "requests_per_min"),
             tokens_per_min=_limit(tokens_per_min, "tokens_per_min"),
             usd_per_day=_limit(usd_per_day, "usd_per_day"),
+            concurrent=_limit(concurrent, "concurrent"),
+            usd_per_month=_limit(usd_per_month, "usd_per_month"),
         )
         await self._audit.audit(principal, "key.create", record.id, _facts(record))
         if record.subject and record.groups:
@@ -82,6 +89,52 @@ class KeyService:
             raise NotFound("There is no such key.")
         await self._audit.audit(principal, "key.revoke", key_id, {})
         return await self._keys.revoke_key(principal, key_id)
+
+    async def rotate(self, principal: Principal, key_id: str, overlap_s: float = 0.0) -> tuple[KeyRecord, str]:
+        """A new key with all that the old one has, and its secret. The old one ends after `overlap_s` seconds (at most
+        MAX_OVERLAP_S), so that its users can change over, and never later than it would have.
+
+        An administrator rotates any key of the tenant whose scopes it has itself; any key may rotate itself.
+        Raises NotFound, ScopeMissing, InvalidRequest, StorageError.
+        """
+        if not 0 <= overlap_s <= MAX_OVERLAP_S:
+            raise InvalidRequest(f"overlap_s is 0 to {MAX_OVERLAP_S:.0f} seconds.", param="overlap_s")
+        old = await self._find(principal, key_id)
+        if key_id != principal.key_id:
+            _need_admin(principal)
+        _scopes(principal, old.scopes)
+        secret = PREFIX + secrets.token_urlsafe(32)
+        now = datetime.now(UTC)
+        record = msgspec.structs.replace(
+            old,
+            id=new_id(),
+            prefix=secret[:PREFIX_CHARS],
+            secret_hash=hashlib.sha256(secret.encode()).hexdigest(),
+            created_at=_text(now),
+        )
+        ends_at = _text(now + timedelta(seconds=overlap_s))
+        await self._audit.audit(principal, "key.rotate", key_id, {"new": record.id, "overlap_s": overlap_s})
+        # Checked above; a key that replaces itself has no right to make keys in general.
+        replacer = system_principal(old.tenant)
+        await self._keys.add_key(replacer, record)
+        await self._keys.expire_key(replacer, key_id, min(ends_at, old.expires_at or ends_at))
+        return record, secret
+
+    async def expire(self, principal: Principal, key_id: str, expires_at: str | None) -> KeyRecord:
+        """Set the instant at which a key ends: one in the past disables it, None or a later one enables it again; a revoked
+        key stays revoked. Raises ScopeMissing without admin, NotFound, InvalidRequest, StorageError."""
+        _need_admin(principal)
+        ends_at = _expiry(expires_at)
+        old = await self._find(principal, key_id)
+        _scopes(principal, old.scopes)
+        await self._audit.audit(principal, "key.expire", key_id, {"expires_at": ends_at})
+        return await self._keys.expire_key(principal, key_id, ends_at)
+
+    async def _find(self, principal: Principal, key_id: str) -> KeyRecord:
+        for key in await self._keys.keys(principal):
+            if key.id == key_id and key.revoked_at is None:
+                return key
+        raise NotFound("There is no such key.")
 
     async def add_to_groups(self, principal: Principal, subject: str, groups: Iterable[str]) -> None:
         """Raises ScopeMissing without admin, InvalidRequest, StorageError."""

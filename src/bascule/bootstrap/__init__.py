@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from bascule.access.authenticate import Authenticator
 from bascule.access.keys import KeyService
 from bascule.access.rights import RightsService
 from bascule.bootstrap.app import App
-from bascule.bootstrap.calls import limits_of, options, routes, with_built_in
-from bascule.bootstrap.plugins import connect_plugin, plugin, secret
+from bascule.bootstrap.background import in_background
+from bascule.bootstrap.calls import with_built_in
+from bascule.bootstrap.gateway import Providers, open_layers, open_resources, open_state
+from bascule.bootstrap.observing import open_telemetry, sweep_records
+from bascule.bootstrap.plugins import plugin, secret
+from bascule.bootstrap.prices import find_prices
+from bascule.bootstrap.reload import Reloader
 from bascule.core.errors import StorageError
 from bascule.core.principals import ALL_SCOPES, system_principal
-from bascule.core.resources import Resources
 from bascule.db.catalogue import connect as connect_catalogue
 from bascule.db.folder import prepare_folder
 from bascule.db.jobs import DurableJobs
 from bascule.gateway.call_writer import CallWriter
-from bascule.gateway.gateway import build
 from bascule.settings import Settings
 
 __all__ = ["App", "init", "open_app", "plugin", "secret"]
 
 log = logging.getLogger(__name__)
+
 
 DEFAULT_TENANT = "default"
 UPKEEP_EVERY_S = 1.0
@@ -51,53 +54,43 @@ def _urls(settings: Settings) -> tuple[str, str]:
 
 
 @asynccontextmanager
-async def open_app(settings: Settings, *, work: bool) -> AsyncIterator[App]:
+async def open_app(
+    settings: Settings, *, work: bool, source: Callable[[], Settings] | None = None
+) -> AsyncIterator[App]:
     """Open everything the settings ask for. `work`: also run durable jobs, if no other process on this folder does.
+    `source` reads the settings anew: with it `app.reloader` takes changes without a restart.
 
     Raises ConfigError with the key's path and the fix.
     """
     prepare_folder(settings.data)
     async with AsyncExitStack() as stack:
-        app = await _open(settings, stack)
+        app = await _open(settings, stack, source)
         for note in app.degraded:
             log.warning("degraded: %s", note)
         if work and app.ingest is not None:
             await app.jobs.launch()
             stack.push_async_callback(app.jobs.close)
-        await _in_background(stack, _upkeep(app))
+        await in_background(stack, _upkeep(app))
         yield app
 
 
-async def _open(settings: Settings, stack: AsyncExitStack) -> App:
-    client = plugin("http_clients", settings.gateway.http_client)
-    http = await stack.enter_async_context(client.connect(client.Settings(pool_size=settings.gateway.pool_size)))
-    resources = Resources(http=http, data=settings.data.resolve(), models=settings.models_path.resolve(), secret=secret)
+async def _open(settings: Settings, stack: AsyncExitStack, source: Callable[[], Settings] | None) -> App:
+    wanted, models, degraded = with_built_in(settings)
+    prices = await in_background(stack, find_prices(wanted, models, settings.data.resolve()))
+    resources = await open_resources(settings, stack)
     catalogue = await stack.enter_async_context(connect_catalogue(*_urls(settings)))
-    state = await connect_plugin(
-        stack,
-        "state_stores",
-        "state_store",
-        settings.state_store,
-        resources,
-        max_bytes=settings.gateway.cache_max_bytes,
-    )
+    state = await open_state(settings, resources, stack)
     authenticator = Authenticator(catalogue)
     await authenticator.refresh()
-    await _in_background(stack, authenticator.watch())
-    calls = CallWriter(catalogue)
-    await _in_background(stack, calls.run())
+    await in_background(stack, authenticator.watch())
+    calls = CallWriter(catalogue, settings.gateway.records_waiting, await open_telemetry(settings, resources, stack))
+    await in_background(stack, calls.run())
     stack.push_async_callback(calls.flush)
 
-    wanted, models, degraded = with_built_in(settings)
-    providers = {
-        name: await connect_plugin(
-            stack, "providers", f"providers.{name}", given, resources, max_reply_bytes=settings.gateway.max_reply_bytes
-        )
-        for name, given in wanted.items()
-    }
-    gateway = build(
-        routes(models, settings), providers, state, calls.sink, limits_of(settings, authenticator), options(settings)
-    )
+    providers = Providers(resources)
+    stack.push_async_callback(providers.aclose)
+    await providers.open(wanted, settings.gateway.max_reply_bytes)
+    gateway = await open_layers(settings, await prices, providers, resources, state, calls, authenticator, stack)
     stack.push_async_callback(gateway.aclose)
     jobs = DurableJobs(
         f"sqlite:///{settings.data.resolve() / 'jobs.sqlite'}",
@@ -117,6 +110,9 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> App:
         calls=calls,
         degraded=degraded,
     )
+    if source is not None:
+        app.reloader = Reloader(app, providers, resources, source)
+        stack.push_async_callback(app.reloader.aclose)
     if settings.rag.enabled:
         from bascule.bootstrap.documents import open_documents
 
@@ -127,6 +123,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> App:
 async def _upkeep(app: App) -> None:
     """Carry out what other processes on this folder committed: index changes, and forgetting deleted documents."""
     mark: int | None = None
+    sweep = sweep_records(app.catalogue, app.settings.gateway.retention_days)
     while True:
         try:
             if mark is None:
@@ -136,17 +133,7 @@ async def _upkeep(app: App) -> None:
             mark, gone = await app.catalogue.deletions_since(mark)
             for document_id in gone:
                 await app.state.purge(document_id)
+            await sweep(gone)
         except StorageError as error:  # the next round does it: nothing is settled that was not done
             log.warning("upkeep waits: %s", error.message)
         await asyncio.sleep(UPKEEP_EVERY_S)
-
-
-async def _in_background(stack: AsyncExitStack, work: Any) -> None:
-    task = asyncio.create_task(work)
-
-    async def stop() -> None:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-    stack.push_async_callback(stop)

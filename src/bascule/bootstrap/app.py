@@ -17,6 +17,7 @@ from bascule.gateway.gateway import Gateway
 from bascule.settings import Settings
 
 if TYPE_CHECKING:  # a gateway without rag loads none of it
+    from bascule.bootstrap.reload import Reloader
     from bascule.rag.index import Indexer
     from bascule.rag.ingest import Ingest
     from bascule.rag.questions import Questions
@@ -39,4 +40,5 @@ class App:
     indexer: Indexer | None = None
     questions: Questions | None = None
     store: VectorStore | None = None
+    reloader: Reloader | None = None  # with a source of settings: takes changes without a restart
     degraded: list[str] = field(default_factory=list)  # what was missing at start, in words (law 11)

@@ -53,18 +53,22 @@ def serve(
         int | None, typer.Option(help="Port to listen on (8400); 0 picks a free one.", show_default=False)
     ] = None,
 ) -> None:
-    """Run the server until Ctrl-C or SIGTERM, then let running requests finish."""
+    """Run the server until Ctrl-C or SIGTERM, then let running requests finish. SIGHUP reads the configuration again."""
     import logging
 
     from bascule.server.run import serve as run
     from bascule.settings import load
 
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    settings = load(config, data=data, server=given or None)
+
+    def source() -> Settings:
+        return load(config, data=data, server=given or None)
+
+    settings = source()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for chatty in ("dbos", "alembic", "sqlalchemy", "uvicorn.access"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    run(settings, announce=lambda address: print(f"Bascule listens on {address}", flush=True))
+    run(settings, announce=lambda address: print(f"Bascule listens on {address}", flush=True), source=source)
 
 
 @config_app.command("check")

@@ -32,6 +32,8 @@ class KeyRequest(msgspec.Struct, frozen=True, kw_only=True):
     requests_per_min: int | None = None
     tokens_per_min: int | None = None
     usd_per_day: float | None = None
+    concurrent: int | None = None
+    usd_per_month: float | None = None
 
 
 class Backend(Protocol):

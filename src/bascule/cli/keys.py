@@ -39,6 +39,10 @@ def create(
     usd_per_day: Annotated[
         float | None, typer.Option(min=0.000001, help="Budget per day (UTC).", show_default=False)
     ] = None,
+    usd_per_month: Annotated[
+        float | None, typer.Option(min=0.000001, help="Budget per calendar month (UTC).", show_default=False)
+    ] = None,
+    concurrent: Annotated[int | None, typer.Option(min=1, help="Most calls at once.", show_default=False)] = None,
     expires_at: Annotated[
         str | None, typer.Option(help="An instant like 2030-01-31T12:00:00Z.", show_default=False)
     ] = None,
@@ -59,6 +63,8 @@ def create(
         requests_per_min=rpm,
         tokens_per_min=tpm,
         usd_per_day=usd_per_day,
+        concurrent=concurrent,
+        usd_per_month=usd_per_month,
     )
     made = use(target(data, config, key, tenant or DEFAULT_TENANT), lambda backend: backend.create_key(wanted))
     out = Output(json_mode)

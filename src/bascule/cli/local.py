@@ -137,6 +137,8 @@ class LocalBackend:
             requests_per_min=wanted.requests_per_min,
             tokens_per_min=wanted.tokens_per_min,
             usd_per_day=wanted.usd_per_day,
+            concurrent=wanted.concurrent,
+            usd_per_month=wanted.usd_per_month,
         )
         return _plain(KeyView.of(record, key))
 

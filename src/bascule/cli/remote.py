@@ -111,6 +111,8 @@ class RemoteBackend:
             "requests_per_min": wanted.requests_per_min,
             "tokens_per_min": wanted.tokens_per_min,
             "usd_per_day": wanted.usd_per_day,
+            "concurrent": wanted.concurrent,
+            "usd_per_month": wanted.usd_per_month,
             "tenant": wanted.tenant or None,
         }
         return dict(await self._call("POST", "/v1/keys", _given(body)))

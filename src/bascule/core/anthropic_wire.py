@@ -1,4 +1,8 @@
-"""Between OpenAI's chat completions and Anthropic's messages: requests one way, answers and streams the other. Pure."""
+"""Between OpenAI's chat completions and Anthropic's messages: requests one way, answers and streams the other. Pure.
+
+Thinking comes to OpenAI's callers as `reasoning_content`, and with its signatures as `reasoning_details` (the shape of
+OpenRouter's): a caller who sends those back with the assistant's message keeps the thread of a model that thinks between tools.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
+from bascule.core.anthropic_blocks import conversation
+from bascule.core.anthropic_options import Thinking, format_of, think, tools_of
 from bascule.core.calls import Usage
 from bascule.core.chat import ChatChunk
 from bascule.core.errors import InvalidRequest, UpstreamInvalid, UpstreamUnavailable
@@ -20,134 +26,66 @@ FINISHES: Final = {
     "refusal": "content_filter",
 }
 _TAKEN: Final = frozenset(
-    {"model", "messages", "max_tokens", "max_completion_tokens", "stop", "temperature", "top_p", "stream", "tools",
-     "tool_choice", "parallel_tool_calls", "user", "stream_options"}
+    {"model", "messages", "max_tokens", "max_completion_tokens", "stop", "temperature", "top_p", "top_k", "stream", "tools",
+     "tool_choice", "parallel_tool_calls", "user", "safety_identifier", "stream_options", "response_format",
+     "reasoning_effort", "thinking"}
 )  # fmt: skip
 # Leaving these out would change what the caller gets, so they are refused rather than dropped.
 _REFUSED: Final[Mapping[str, Callable[[Any], bool]]] = {
     "n": lambda v: v not in (None, 1),
     "logprobs": bool,
-    "response_format": lambda v: isinstance(v, dict) and v.get("type") not in (None, "text"),
     "functions": bool,
     "audio": bool,
+    "modalities": lambda v: isinstance(v, list) and v != ["text"],
+    "web_search_options": lambda v: v is not None,
 }
 
 
-def to_messages(view: Mapping[str, Any], model: str, default_max_tokens: int) -> tuple[dict[str, Any], list[str]]:
+def to_messages(
+    view: Mapping[str, Any], model: str, default_max_tokens: int, *, thinking: Thinking = "adaptive"
+) -> tuple[dict[str, Any], list[str]]:
     """The body for /v1/messages, and the names of fields that have no counterpart and were left out.
 
     Raises InvalidRequest for what cannot be translated.
     """
+    try:
+        return _translated(view, model, default_max_tokens, thinking)
+    except (TypeError, KeyError, AttributeError, ValueError, IndexError):
+        # A field of another type than its format says: the vendor would refuse it too.
+        raise InvalidRequest("The request does not have the shape that its format says.") from None
+
+
+def _translated(
+    view: Mapping[str, Any], model: str, default_max_tokens: int, thinking: Thinking
+) -> tuple[dict[str, Any], list[str]]:
     for field, wanted in _REFUSED.items():
         if wanted(view.get(field)):
             raise InvalidRequest(f"This model's provider does not support {field!r}.", param=field)
-    system, messages = _conversation(view["messages"])
-    longest = view.get("max_completion_tokens") or view.get("max_tokens") or default_max_tokens
-    body: dict[str, Any] = {"model": model, "max_tokens": longest, "messages": messages}
+    system, messages = conversation(view["messages"])
+    stated = view.get("max_completion_tokens") or view.get("max_tokens")
+    body: dict[str, Any] = {"model": model, "max_tokens": stated or default_max_tokens, "messages": messages}
     if system:
         body["system"] = system
-    for field in ("temperature", "top_p", "stream"):
-        if view.get(field) is not None:
-            body[field] = view[field]
+    body |= {field: view[field] for field in ("temperature", "top_p", "top_k", "stream") if view.get(field) is not None}
     if view.get("stop"):
         body["stop_sequences"] = [view["stop"]] if isinstance(view["stop"], str) else view["stop"]
-    if isinstance(view.get("user"), str):
-        body["metadata"] = {"user_id": view["user"]}
-    if view.get("tools"):
-        body["tools"] = [_tool(tool) for tool in view["tools"]]
-        choice = _tool_choice(view)
-        if choice:
-            body["tool_choice"] = choice
-    dropped = sorted(
-        name for name, value in view.items() if name not in _TAKEN and name not in _REFUSED and value is not None
-    )
-    return body, dropped
-
-
-def _conversation(messages: list[dict[str, Any]]) -> tuple[str, list[dict[str, Any]]]:
-    """System text, and turns: neighbours of one role become one, as Anthropic wants tool results in one user turn."""
-    system: list[str] = []
-    turns: list[dict[str, Any]] = []
-    for message in messages:
-        role = message["role"]
-        if role in ("system", "developer"):
-            system.append(_plain_text(message.get("content")))
-            continue
-        blocks = _blocks(message)
-        role = "assistant" if role == "assistant" else "user"
-        if turns and turns[-1]["role"] == role:
-            turns[-1]["content"].extend(blocks)
-        elif blocks:
-            turns.append({"role": role, "content": blocks})
-    return "\n\n".join(filter(None, system)), turns
-
-
-def _blocks(message: dict[str, Any]) -> list[dict[str, Any]]:
-    content = message.get("content")
-    if message["role"] == "tool":
-        return [{"type": "tool_result", "tool_use_id": message.get("tool_call_id"), "content": _plain_text(content)}]
-    if isinstance(content, str):
-        blocks = [{"type": "text", "text": content}] if content else []
-    else:
-        blocks = [_part(part) for part in content or ()]
-    blocks.extend(_tool_use(call) for call in message.get("tool_calls") or ())
-    return blocks
-
-
-def _part(part: Any) -> dict[str, Any]:
-    kind = part.get("type") if isinstance(part, dict) else None
-    if kind == "text":
-        return {"type": "text", "text": part.get("text", "")}
-    if kind == "image_url":
-        url = str((part.get("image_url") or {}).get("url", ""))
-        head, comma, data = url.partition(";base64,")
-        if comma and head.startswith("data:"):
-            return {"type": "image", "source": {"type": "base64", "media_type": head[5:], "data": data}}
-        return {"type": "image", "source": {"type": "url", "url": url}}
-    raise InvalidRequest(f"This model's provider does not take a part of type {kind!r}.", param="messages")
-
-
-def _plain_text(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    return "\n".join(str(p.get("text", "")) for p in content or () if isinstance(p, dict))
-
-
-def _tool_use(call: Any) -> dict[str, Any]:
-    try:
-        function = call["function"]
-        arguments = msgspec.json.decode(function["arguments"] or "{}")
-        return {"type": "tool_use", "id": call["id"], "name": function["name"], "input": arguments}
-    except (KeyError, TypeError, msgspec.DecodeError):
-        raise InvalidRequest(
-            "A tool call needs an id, a function's name and JSON arguments.", param="messages"
-        ) from None
-
-
-def _tool(tool: Any) -> dict[str, Any]:
-    try:
-        function = tool["function"]
-        found = {"name": function["name"], "input_schema": function.get("parameters") or {"type": "object"}}
-    except (KeyError, TypeError, AttributeError):
-        raise InvalidRequest("A tool is a function with a name.", param="tools") from None
-    if function.get("description"):
-        found["description"] = function["description"]
-    return found
-
-
-def _tool_choice(view: Mapping[str, Any]) -> dict[str, Any] | None:
-    wanted = view.get("tool_choice")
-    choice: dict[str, Any] = {"type": {"required": "any", "none": "none"}.get(str(wanted), "auto")}
-    if isinstance(wanted, dict):
-        choice = {"type": "tool", "name": (wanted.get("function") or {}).get("name")}
-    if view.get("parallel_tool_calls") is False and choice["type"] != "none":
-        choice["disable_parallel_tool_use"] = True
-    return choice if wanted is not None or len(choice) > 1 else None
+    user = view.get("user") or view.get("safety_identifier")
+    if isinstance(user, str):
+        body["metadata"] = {"user_id": user}
+    body |= tools_of(view)
+    output_format = format_of(view.get("response_format"))
+    if output_format is not None:
+        body["output_config"] = {"format": output_format}
+    dropped = think(body, view, thinking, stated=bool(stated))
+    known = _TAKEN | _REFUSED.keys()
+    return body, sorted([*dropped, *(name for name, value in view.items() if name not in known and value is not None)])
 
 
 def usage_of(counts: Any) -> Usage:
-    """Anthropic counts cached input apart; here `input_tokens` is all of it."""
-    found = counts if isinstance(counts, dict) else {}
+    """Anthropic counts cached input apart; here `input_tokens` is all of it. `estimated` where there are no counts."""
+    if not isinstance(counts, dict) or not counts:
+        return Usage(estimated=True)
+    found = counts
 
     def number(name: str) -> int:
         value = found.get(name)
@@ -158,19 +96,30 @@ def usage_of(counts: Any) -> Usage:
     return Usage(input_tokens=whole, output_tokens=number("output_tokens"), cached_tokens=cached)
 
 
+def text_of(message: dict[str, Any]) -> str:
+    """A message's text. Raises UpstreamInvalid."""
+    try:
+        return "".join(block["text"] for block in message["content"] if block["type"] == "text")
+    except (KeyError, TypeError):
+        raise UpstreamInvalid("The model's provider sent an answer that is not a message.") from None
+
+
 def to_completion(message: dict[str, Any], created_s: int) -> tuple[dict[str, Any], str, str | None]:
     """OpenAI's chat completion, its text and its finish. Raises UpstreamInvalid."""
+    text = text_of(message)
     try:
-        text = "".join(b["text"] for b in message["content"] if b["type"] == "text")
         calls = [_tool_call(b) for b in message["content"] if b["type"] == "tool_use"]
         answer: dict[str, Any] = {"role": "assistant", "content": text or None if calls else text}
+        answer |= _reasoning(message["content"])
         finish = FINISHES.get(message.get("stop_reason") or "")
         head = {"id": message["id"], "object": "chat.completion", "created": created_s, "model": message["model"]}
     except (KeyError, TypeError):
         raise UpstreamInvalid("The model's provider sent an answer that is not a message.") from None
     if calls:
         answer["tool_calls"] = calls
-    usage = openai_usage(usage_of(message.get("usage")))
+    if finish == "content_filter":
+        answer["refusal"] = _inner(message, "stop_details").get("explanation")
+    usage = openai_usage(message.get("usage"))
     return head | {"choices": [{"index": 0, "message": answer, "finish_reason": finish}], "usage": usage}, text, finish
 
 
@@ -179,13 +128,37 @@ def _tool_call(block: dict[str, Any]) -> dict[str, Any]:
     return {"id": block["id"], "type": "function", "function": {"name": block["name"], "arguments": arguments}}
 
 
-def openai_usage(usage: Usage) -> dict[str, Any]:
-    return {
+def _reasoning(blocks: list[dict[str, Any]]) -> dict[str, Any]:
+    texts: list[str] = []
+    details: list[dict[str, Any]] = []
+    for block in blocks:
+        if block["type"] == "thinking":
+            texts.append(block["thinking"])
+            signature = block.get("signature")
+            details.append({"type": "reasoning.text", "text": block["thinking"], "signature": signature})
+        elif block["type"] == "redacted_thinking":
+            details.append({"type": "reasoning.encrypted", "data": block["data"]})
+    if not details:
+        return {}
+    return {"reasoning_content": "".join(texts), "reasoning_details": details}
+
+
+def openai_usage(counts: Any) -> dict[str, Any]:
+    """OpenAI's counts for Anthropic's `usage`."""
+    usage = usage_of(counts)
+    found = counts if isinstance(counts, dict) else {}
+    shown: dict[str, Any] = {
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,
         "total_tokens": usage.input_tokens + usage.output_tokens,
         "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
     }
+    if found.get("cache_creation_input_tokens"):
+        shown["prompt_tokens_details"]["cache_write_tokens"] = found["cache_creation_input_tokens"]
+    thought = _inner(found, "output_tokens_details").get("thinking_tokens")
+    if thought is not None:
+        shown["completion_tokens_details"] = {"reasoning_tokens": thought}
+    return shown
 
 
 class MessageEvents:
@@ -201,7 +174,7 @@ class MessageEvents:
         """Raises UpstreamInvalid, or UpstreamUnavailable for an error the vendor sends mid-stream."""
         try:
             event = msgspec.json.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             event = None
         if not isinstance(event, dict) or not isinstance(event.get("type"), str):
             raise UpstreamInvalid("The model's provider sent an event that is not one of its format.")
@@ -225,8 +198,8 @@ class MessageEvents:
             message = _inner(event, "message")
             self._frame |= {"id": message.get("id"), "model": message.get("model")}
             return [self._chunk({"role": "assistant", "content": ""})]
-        if kind == "content_block_start" and _inner(event, "content_block").get("type") == "tool_use":
-            return [self._tool_start(event)]
+        if kind == "content_block_start":
+            return self._block_start(event)
         if kind == "content_block_delta":
             return self._delta(event)
         if kind == "message_delta":
@@ -243,22 +216,36 @@ class MessageEvents:
         reason = _inner(event, "delta").get("stop_reason")
         return reason if isinstance(reason, str) else None
 
-    def _tool_start(self, event: dict[str, Any]) -> ChatChunk:
+    def _block_start(self, event: dict[str, Any]) -> list[ChatChunk]:
         block = _inner(event, "content_block")
+        if block.get("type") == "redacted_thinking":
+            detail = {"type": "reasoning.encrypted", "index": event.get("index", 0), "data": block.get("data")}
+            return [self._chunk({"reasoning_details": [detail]})]
+        if block.get("type") != "tool_use":
+            return []
         place = self._tools[event.get("index", 0)] = len(self._tools)
         function = {"name": block.get("name"), "arguments": ""}
-        return self._chunk(
-            {"tool_calls": [{"index": place, "id": block.get("id"), "type": "function", "function": function}]}
-        )
+        return [
+            self._chunk(
+                {"tool_calls": [{"index": place, "id": block.get("id"), "type": "function", "function": function}]}
+            )
+        ]
 
     def _delta(self, event: dict[str, Any]) -> list[ChatChunk]:
         delta = _inner(event, "delta")
-        if delta.get("type") == "text_delta":
+        kind, place = delta.get("type"), event.get("index", 0)
+        if kind == "text_delta":
             return [self._chunk({"content": delta.get("text", "")})]
-        if delta.get("type") == "input_json_delta":
-            place = self._tools.get(event.get("index", 0), 0)
+        if kind == "input_json_delta" and place in self._tools:
             piece = {"arguments": delta.get("partial_json", "")}
-            return [self._chunk({"tool_calls": [{"index": place, "function": piece}]})]
+            return [self._chunk({"tool_calls": [{"index": self._tools[place], "function": piece}]})]
+        if kind == "thinking_delta":
+            thought = delta.get("thinking", "")
+            detail = {"type": "reasoning.text", "index": place, "text": thought}
+            return [self._chunk({"reasoning_content": thought, "reasoning_details": [detail]})]
+        if kind == "signature_delta":
+            detail = {"type": "reasoning.text", "index": place, "signature": delta.get("signature")}
+            return [self._chunk({"reasoning_details": [detail]})]
         return []
 
     def _end(self) -> list[ChatChunk]:
@@ -266,7 +253,7 @@ class MessageEvents:
         done = ChatChunk(b"[DONE]", usage=usage, last=True)
         if not self._show_usage:
             return [done]
-        shown = msgspec.json.encode(self._frame | {"choices": [], "usage": openai_usage(usage)})
+        shown = msgspec.json.encode(self._frame | {"choices": [], "usage": openai_usage(self._counts)})
         return [ChatChunk(shown, usage=usage), done]
 
     def _chunk(self, delta: dict[str, Any], finish: str | None = None) -> ChatChunk:

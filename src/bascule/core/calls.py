@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -30,6 +31,7 @@ class CacheDirectives(msgspec.Struct, frozen=True, kw_only=True):
     no_store: bool = False
     no_cache: bool = False
     max_age_s: float | None = None
+    only_if_cached: bool = False
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +41,24 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     latency_s: float
     error: str = ""  # an error code; "" when it succeeded
+    after_s: float = 0.0  # from the call's start to this try's: what the layers before it took, and earlier tries
+
+
+class PolicyNote(msgspec.Struct, frozen=True, kw_only=True):
+    """What one policy did to one call: kinds of findings and how many, never a text."""
+
+    policy: str
+    direction: str  # in | out
+    action: str  # observe | mask | refuse
+    counts: Mapping[str, int] = {}
+
+
+class KeptText(msgspec.Struct, frozen=True, kw_only=True):
+    """Prompt and answer of one call, masked and cut to size. `document_ids`: whose text is in them; it goes with them."""
+
+    prompt: str
+    answer: str
+    document_ids: tuple[str, ...] = ()
 
 
 class Call:
@@ -48,6 +68,7 @@ class Call:
     """
 
     __slots__ = (
+        "age_s",
         "attempts",
         "cache",
         "cache_reason",
@@ -56,13 +77,17 @@ class Call:
         "degraded",
         "directives",
         "document_ids",
+        "end_user",
+        "finish",
         "first_byte_s",
         "id",
+        "policies",
         "principal",
         "route",
         "shared_key",
         "started_at_s",
         "started_s",
+        "traceparent",
         "usage",
     )
 
@@ -84,11 +109,16 @@ class Call:
         self.started_at_s = time.time()
         self.first_byte_s: float | None = None
         self.route = ""
+        self.end_user = ""  # the caller's label for whom it asks; nothing is granted by it
+        self.traceparent = ""  # the caller's W3C trace context, unchecked; nothing is granted by it
         self.shared_key = ""  # hash of all that can change the answer; "" when nobody may share this call
         self.cache: CacheVerdict = "BYPASS"
         self.cache_reason = ""
+        self.age_s: float | None = None  # of the kept answer that was given
         self.attempts: list[Attempt] = []
         self.degraded: list[str] = []
+        self.policies: tuple[PolicyNote, ...] = ()
+        self.finish = ""
         self.usage = Usage()
         self.cost_usd: float | None = None
 
@@ -98,7 +128,11 @@ class Call:
 
 
 class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What one call leaves behind. Never a prompt, an answer or a key, unless the operator opted in to the text."""
+    """What one call leaves behind. Never a prompt, an answer or a key, unless the operator opted in to the text.
+
+    Where its time went: until `attempts[0].after_s` in our own layers, then at the provider, try by try; `first_byte_s` is
+    the caller's first event of a stream, `latency_s` the whole.
+    """
 
     id: str
     tenant: str
@@ -120,3 +154,10 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     error: str
     attempts: tuple[Attempt, ...]
     degraded: tuple[str, ...] = ()
+    cached_tokens: int = 0
+    estimated: bool = False
+    finish: str = ""
+    end_user: str = ""
+    policies: tuple[PolicyNote, ...] = ()
+    traceparent: str = ""
+    text: KeptText | None = None

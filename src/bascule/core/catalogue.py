@@ -7,7 +7,7 @@ class on SQLite or Postgres; each engine asks for the narrowest port it needs.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
 
@@ -237,6 +237,10 @@ class Keys(Protocol):
 
     async def revoke_key(self, principal: Principal, key_id: str) -> KeyRecord: ...
 
+    async def expire_key(self, principal: Principal, key_id: str, expires_at: str | None) -> KeyRecord:
+        """Set when a key ends (UTC, None: never). Raises NotFound for one that is not the principal's to see or is revoked."""
+        ...
+
     async def active_keys(self) -> list[KeyRecord]:
         """Every key not revoked: what the authenticator holds in memory and refreshes."""
         ...
@@ -260,10 +264,31 @@ class AuditLog(Protocol):
         ...
 
 
-class CallLog(Protocol):
-    async def add_calls(self, records: Sequence[CallRecord]) -> None: ...
+class CallFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which calls; "" and None mean any. `before`: the id of a call, only those that came before it."""
 
-    async def calls(self, principal: Principal, limit: int) -> list[CallRecord]: ...
+    model: str = ""
+    outcome: str = ""
+    key_id: str = ""
+    before: str = ""
+
+
+ANY_CALL: Final = CallFilter()
+
+
+class CallLog(Protocol):
+    async def add_calls(self, records: Sequence[CallRecord]) -> None:
+        """Texts are kept only while all of their documents live."""
+        ...
+
+    async def calls(self, principal: Principal, limit: int, wanted: CallFilter = ANY_CALL) -> list[CallRecord]:
+        """Newest first, without texts: the principal's own, or all of the tenant's for an admin."""
+        ...
+
+    async def call(self, principal: Principal, call_id: str) -> CallRecord:
+        """One of those that `calls` shows. Its text comes along for the scope audit, while every document in it lives.
+        Raises NotFound."""
+        ...
 
 
 class Catalogue(Passages, Traces, Documents, Work, Keys, AuditLog, Protocol):

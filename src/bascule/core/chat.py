@@ -15,6 +15,7 @@ from bascule.core.calls import Call, Usage
 
 OPENAI_CHAT: Final = "openai.chat"
 ANTHROPIC_MESSAGES: Final = "anthropic.messages"
+OPENAI_RESPONSES: Final = "openai.responses"
 
 
 class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,6 +25,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     body   the bytes as received; forwarded untouched to a provider of the same format (but for the model's name)
     view   `body` parsed; treat as read-only
     model  the name the caller used; `route` maps it to targets
+    betas  names from the caller's `anthropic-beta` header: sent on only where the provider's operator allows them
     """
 
     wire: str
@@ -31,6 +33,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     view: Mapping[str, Any]
     model: str
     stream: bool = False
+    betas: tuple[str, ...] = ()
 
 
 class ChatResponse(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,6 +19,7 @@ BasculeError
 │   ├── UpstreamInvalid      502   an answer that is not what the vendor's format says
 │   └── AllTargetsFailed     502   every target of the route failed; keeps the last error
 ├── StorageError             503   the catalogue, index or state store did not answer
+├── PolicyUnavailable        503   a policy that must judge the text could not
 ├── ServerStopping           503   the server is being stopped; another try finds its successor
 └── IngestError              422   one document could not be taken in; the batch goes on
 
@@ -159,6 +160,12 @@ class AllTargetsFailed(UpstreamError):
 
 class StorageError(BasculeError):
     code = "storage_unavailable"
+    http_status = 503
+    retryable = True
+
+
+class PolicyUnavailable(BasculeError):
+    code = "policy_unavailable"
     http_status = 503
     retryable = True
 

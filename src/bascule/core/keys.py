@@ -23,3 +23,5 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     requests_per_min: int | None = None
     tokens_per_min: int | None = None
     usd_per_day: float | None = None
+    concurrent: int | None = None
+    usd_per_month: float | None = None

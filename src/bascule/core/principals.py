@@ -50,5 +50,5 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def system_principal(tenant: str) -> Principal:
-    """The principal of background work (jobs, purges, sweeps). Called by `bootstrap`, `db` and job handlers, never by a route."""
+    """The principal of background work (jobs, purges, sweeps). Called by `bootstrap`, `access`, `db` and jobs, never by a route."""
     return Principal(tenant=tenant, subject="", scopes=ALL_SCOPES, system=True)

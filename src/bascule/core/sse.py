@@ -16,7 +16,7 @@ class SseParser:
     Raises UpstreamInvalid when an event is larger than MAX_EVENT_BYTES.
     """
 
-    __slots__ = ("_data", "_event", "_rest", "_size_bytes", "_started")
+    __slots__ = ("_after_cr", "_data", "_event", "_rest", "_size_bytes", "_started")
 
     def __init__(self) -> None:
         self._rest = b""
@@ -24,6 +24,7 @@ class SseParser:
         self._event = b""
         self._size_bytes = 0
         self._started = False
+        self._after_cr = False
 
     def feed(self, piece: bytes) -> list[tuple[str, bytes]]:
         """(event name or "", data) of each event that this piece completes."""
@@ -34,14 +35,14 @@ class SseParser:
                 return []
             self._started = True
             block = block.removeprefix(b"\xef\xbb\xbf")
-        held = b""
+        if self._after_cr and block:
+            # That CR ended a line by itself: the last line of a stream has nothing after it to wait for.
+            self._after_cr = False
+            block = block.removeprefix(b"\n")
         if b"\r" in block:
-            # A CR at the very end may be half of a CRLF: it waits for the next piece.
-            if block.endswith(b"\r"):
-                block, held = block[:-1], b"\r"
+            self._after_cr = block.endswith(b"\r")
             block = block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        *lines, rest = block.split(b"\n")
-        self._rest = rest + held
+        *lines, self._rest = block.split(b"\n")
         found: list[tuple[str, bytes]] = []
         for line in lines:
             if line:

@@ -9,11 +9,15 @@ import msgspec
 
 
 class Admission(msgspec.Struct, frozen=True):
-    """What a limit said: `retry_after_s` is 0 when admitted, `limit` names the one that refused."""
+    """What a limit said: `retry_after_s` is 0 when admitted, `limit` names the one that refused.
+
+    `degraded`: a shared store was away, and this process decided alone, by its own stricter share of the limit.
+    """
 
     admitted: bool
     retry_after_s: float = 0.0
     limit: str = ""
+    degraded: bool = False
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,16 +37,38 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     kind: Literal["window", "month", "slot"] = "window"
 
 
+class Lease(msgspec.Struct, frozen=True):
+    """Who leads the work of a key.
+
+    state  "mine": the asker does, until it releases or the lease ends. "held": somebody else does, now. "done": somebody else
+           did, and ended well since the asker began.
+    token  of whoever that is; a later leader's is always greater (a fencing token)
+    """
+
+    state: Literal["mine", "held", "done"]
+    token: int
+
+
 class StateStore(Protocol):
-    """Every method is atomic. Raises StorageError when the store does not answer."""
+    """Every method is atomic. Raises StorageError when the store does not answer; `admit` and `reserve` of a store that can
+    decide alone then say `degraded` instead."""
+
+    @property
+    def shared(self) -> bool:
+        """Other processes see the same store."""
+        ...
 
     async def get(self, key: str) -> bytes | None: ...
 
-    async def put(self, key: str, value: bytes, ttl_s: float, tags: Sequence[str] = (), age_s: float = 0.0) -> None:
+    async def put(
+        self, key: str, value: bytes, ttl_s: float, tags: Sequence[str] = (), age_s: float = 0.0, fence: int = 0
+    ) -> None:
         """Keep for `ttl_s` seconds. `tags` (document ids, tenants) let `purge` find it.
 
         `age_s`: how long ago the work that led to `value` began. Nothing is kept when one of its tags was purged since:
         so an answer under way while its source is deleted does not bring the source's text back.
+        `fence`: the token of the lease on `key` under which the work was done (0: none). Nothing is kept when a later leader
+        has been granted the lease or has put its own value.
         """
         ...
 
@@ -63,4 +89,16 @@ class StateStore(Protocol):
 
     async def settle(self, reservation_id: str, amounts: Sequence[float]) -> None:
         """Replace what was reserved by what was used, claim by claim. Settling twice, or after the lease, changes nothing."""
+        ...
+
+    async def lease(self, key: str, ttl_s: float, age_s: float = 0.0) -> Lease:
+        """Ask to lead the work of `key` for `ttl_s` seconds. `age_s`: how long ago the asker began; 0 never says "done"."""
+        ...
+
+    async def renew(self, key: str, token: int, ttl_s: float) -> bool:
+        """The lease ends `ttl_s` from now; False when it is no longer this token's."""
+        ...
+
+    async def release(self, key: str, token: int, done_s: float = 0.0) -> None:
+        """Lead no more. With `done_s` the work ended well, which is remembered that long. Changes nothing for an old token."""
         ...

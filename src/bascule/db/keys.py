@@ -37,6 +37,9 @@ class SqlKeys(Store):
     async def revoke_key(self, principal: Principal, key_id: str) -> KeyRecord:
         return await self._write(lambda c: _revoke(c, principal, key_id))
 
+    async def expire_key(self, principal: Principal, key_id: str, expires_at: str | None) -> KeyRecord:
+        return await self._write(lambda c: _expire(c, principal, key_id, expires_at))
+
     async def active_keys(self) -> list[KeyRecord]:
         query = sa.select(key_table).where(key_table.c.revoked_at.is_(None))
         return await self._read(lambda c: [_record(row) for row in c.execute(query)])
@@ -100,6 +103,14 @@ def _revoke(connection: Connection, principal: Principal, key_id: str) -> KeyRec
     )
     _bump(connection)
     return _record(connection.execute(found).one())
+
+
+def _expire(connection: Connection, principal: Principal, key_id: str, expires_at: str | None) -> KeyRecord:
+    alive = sa.and_(key_table.c.id == key_id, key_table.c.revoked_at.is_(None), _own(principal))
+    if not connection.execute(sa.update(key_table).where(alive).values(expires_at=expires_at)).rowcount:
+        raise NotFound("There is no such key.")
+    _bump(connection)
+    return _record(connection.execute(sa.select(key_table).where(alive)).one())
 
 
 def _record(row: Row[Any]) -> KeyRecord:

@@ -258,6 +258,8 @@ keys = Table(
     Column("requests_per_min", Integer),
     Column("tokens_per_min", Integer),
     Column("usd_per_day", Float),
+    Column("concurrent", Integer),
+    Column("usd_per_month", Float),
 )
 
 memberships = Table(
@@ -301,6 +303,24 @@ calls = Table(
     _text("subject"),
     _text("key_id"),
     Column("started_at_s", Float, nullable=False),
-    _text("body"),  # the CallRecord as JSON
+    _text("body"),  # the CallRecord as JSON, without its text
     Index(None, "tenant", "started_at_s"),
+)
+
+# What an operator chose to keep of prompts and answers, masked. `documents`: a JSON list of whose text is in it.
+call_texts = Table(
+    "call_texts",
+    calls_metadata,
+    Column("call_id", String(64), primary_key=True),
+    _text("tenant"),
+    _text("prompt"),
+    _text("answer"),
+    _text("documents"),
+)
+
+call_documents = Table(
+    "call_documents",
+    calls_metadata,
+    Column("call_id", String(64), primary_key=True),
+    Column("document_id", String(36), primary_key=True, index=True),
 )

@@ -7,12 +7,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Final
 
 from bascule.gateway.metrics import BREAKER_OPEN
 
+REFUSED: Final = 0
+
 
 class Breaker:
-    __slots__ = ("_clock", "_faults", "_gauge", "_limit", "_open_s", "_opened_until_s", "_probing")
+    """Each admitted call gets a ticket and gives it back with its verdict. Opening, probing and closing make older tickets
+    void: what a call says that began before must not end the probe, nor pass for its verdict."""
+
+    __slots__ = ("_clock", "_faults", "_gauge", "_limit", "_open_s", "_opened_until_s", "_probing", "_ticket")
 
     def __init__(
         self, failures: int, open_s: float, *, provider: str, model: str, clock: Callable[[], float] = time.monotonic
@@ -23,35 +29,46 @@ class Breaker:
         self._faults = 0
         self._opened_until_s = 0.0
         self._probing = False
+        self._ticket = 1
         self._gauge = BREAKER_OPEN.labels(provider, model)
 
-    def admits(self) -> bool:
-        """Whether a call may go through now. True while half-open makes this call the one probe."""
+    def admit(self) -> int:
+        """A ticket for one call, or REFUSED. While half-open the one ticket there is makes its call the probe."""
         if self._faults < self._limit:
-            return True
-        if self._probing or self._clock() < self._opened_until_s:
-            return False
+            return self._ticket
+        if not self.ready():
+            return REFUSED
         self._probing = True
-        return True
+        self._ticket += 1
+        return self._ticket
+
+    def ready(self) -> bool:
+        """Whether `admit` would let a call through now."""
+        return self._faults < self._limit or not (self._probing or self._clock() < self._opened_until_s)
 
     def wait_s(self) -> float:
         """Until the next probe is allowed."""
         return max(0.0, self._opened_until_s - self._clock())
 
-    def success(self) -> None:
-        if self._faults or self._probing:
-            if self._faults >= self._limit:
+    def success(self, ticket: int) -> None:
+        if self._faults and ticket == self._ticket:
+            if self._probing:
                 self._gauge.set(0)
+                self._probing = False
+                self._ticket += 1
             self._faults = 0
-            self._probing = False
 
-    def fault(self) -> None:
+    def fault(self, ticket: int) -> None:
+        if ticket != self._ticket:
+            return
         self._probing = False
         self._faults += 1
         if self._faults >= self._limit:
             self._opened_until_s = self._clock() + self._open_s
+            self._ticket += 1
             self._gauge.set(1)
 
-    def unknown(self) -> None:
+    def unknown(self, ticket: int) -> None:
         """The call ended without a verdict (its caller left): the probe is free again."""
-        self._probing = False
+        if ticket == self._ticket:
+            self._probing = False

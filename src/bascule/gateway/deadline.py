@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 
 from bascule.core.calls import Call
@@ -10,6 +9,7 @@ from bascule.core.chat import ChatChunk, ChatRequest, ChatResponse, ChatStream
 from bascule.core.deadlines import Deadline
 from bascule.core.embedding import EmbeddingRequest, EmbeddingResponse
 from bascule.core.errors import UpstreamTimeout
+from bascule.gateway.alarm import Alarm, within
 from bascule.gateway.layer import Model
 from bascule.gateway.routes import Route
 
@@ -28,22 +28,22 @@ class Deadlines:
 
     async def chat(self, request: ChatRequest, call: Call) -> ChatResponse:
         try:
-            async with asyncio.timeout(self._left_s(request.model, call)):
-                return await self._next.chat(request, call)
+            left_s = self._left_s(request.model, call)
+            return await within(self._next.chat(request, call), left_s)
         except TimeoutError:
             raise UpstreamTimeout(_MESSAGE) from None
 
     async def embed(self, request: EmbeddingRequest, call: Call) -> EmbeddingResponse:
         try:
-            async with asyncio.timeout(self._left_s(request.model, call)):
-                return await self._next.embed(request, call)
+            left_s = self._left_s(request.model, call)
+            return await within(self._next.embed(request, call), left_s)
         except TimeoutError:
             raise UpstreamTimeout(_MESSAGE) from None
 
     async def stream(self, request: ChatRequest, call: Call) -> ChatStream:
         try:
-            async with asyncio.timeout(self._left_s(request.model, call)):
-                inner = await self._next.stream(request, call)
+            left_s = self._left_s(request.model, call)
+            inner = await within(self._next.stream(request, call), left_s)
         except TimeoutError:
             raise UpstreamTimeout(_MESSAGE) from None
         return ChatStream(
@@ -66,7 +66,7 @@ async def _timed(inner: ChatStream, deadline: Deadline) -> AsyncIterator[ChatChu
     chunks = aiter(inner)
     try:
         while True:
-            async with asyncio.timeout(deadline.check()):
+            with Alarm(deadline.check()):
                 try:
                     chunk = await anext(chunks)
                 except StopAsyncIteration:

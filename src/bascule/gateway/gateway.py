@@ -1,35 +1,33 @@
 """The gateway: every layer joined, in the one order there is. Itself a ChatModel and an EmbeddingModel.
 
-Record > Deadline > Guard > Limit > Cache > SingleFlight > Reserve > Route > Retry > provider
+Record > Deadline > Guard > Limit > (Policies) > Cache > SingleFlight > Reserve > Route > Retry > provider
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
 
 from bascule.core.calls import Call, CallRecord
 from bascule.core.chat import ChatRequest, ChatResponse, ChatStream
 from bascule.core.deadlines import Deadline
 from bascule.core.embedding import EmbeddingRequest, EmbeddingResponse, Purpose
 from bascule.core.errors import ConfigError, UpstreamInvalid
+from bascule.core.policies import Policy
 from bascule.core.principals import Principal, system_principal
 from bascule.core.state import StateStore
-from bascule.gateway.breaker import Breaker
+from bascule.gateway.budgets import Budgets
 from bascule.gateway.cache import Cache
 from bascule.gateway.deadline import Deadlines
 from bascule.gateway.guard import Guard
-from bascule.gateway.layer import Model, whole
+from bascule.gateway.layer import Model
 from bascule.gateway.limit import Limit
 from bascule.gateway.metrics import CallMetrics
-from bascule.gateway.record import Record
+from bascule.gateway.policy import Policies
+from bascule.gateway.record import Record, Room
 from bascule.gateway.reserve import Reserve
-from bascule.gateway.retry import Retry
-from bascule.gateway.route import Deployment, Routing
+from bascule.gateway.route import routing
 from bascule.gateway.routes import Limits, Options, Route
 from bascule.gateway.single_flight import SingleFlight
-
-PATIENCE_S: Final = 1.0  # the longest wait before a retry while another target is left
 
 
 class Gateway:
@@ -73,6 +71,12 @@ class Gateway:
         response = await self.embed(EmbeddingRequest(model=model, texts=("bridge",), purpose="document"), call)
         return GatewayEmbedder(self, model, response.fingerprint, response.dimension)
 
+    def adopt(self, new: Gateway) -> Gateway:
+        """From now on be `new`. Calls and streams under way go on in what was, which is returned to be closed after them."""
+        was = Gateway(self._outermost, self._shared, self._routes)
+        self._outermost, self._shared, self._routes = new._outermost, new._shared, new._routes
+        return was
+
     async def aclose(self) -> None:
         await self._shared.aclose()
 
@@ -103,36 +107,25 @@ def build(
     providers: Mapping[str, object],
     state: StateStore,
     sink: Callable[[CallRecord], None],
-    limits_of: Callable[[Principal], Limits],
+    limits_of: Callable[[Principal], Limits] | None,
     options: Options,
+    *,
+    policies: Mapping[str, Policy] | None = None,
+    room: Room | None = None,
 ) -> Gateway:
-    """Join the layers. `providers` by the names that targets use; one that only chats or only embeds is fine.
+    """Join the layers. `providers` by the names that targets use; one that only chats or only embeds is fine. `policies` by
+    the names that routes use; `room` makes calls wait while records cannot be taken. `limits_of` None: keys have no limits.
 
     Raises ConfigError for a target whose provider is missing.
     """
-    deployments = {name: _deployments(route, providers, options) for name, route in routes.items()}
-    reserve = Reserve(Routing(deployments), routes, state, limits_of, options.default_output_tokens)
+    budgets = Budgets(routes, options, limits_of)
+    reserve = Reserve(routing(routes, providers, options), routes, state, budgets, options.default_output_tokens)
     shared = SingleFlight(reserve, routes, options.max_stream_bytes)
-    cache = Cache(shared, routes, state, options.cache_max_entry_bytes)
+    cache = Cache(shared, routes, state, options)
     shared.keep_with(cache.keep_response, cache.keep_stream)
-    guard = Guard(Limit(cache, state, limits_of), routes, options)
-    record = Record(Deadlines(guard, routes, options.timeout_s), sink, CallMetrics(frozenset(routes)))
+    for name in {name for route in routes.values() for name in route.policies} - set(policies or ()):
+        raise ConfigError(f"A model names the policy {name!r}, which is not there.")
+    kept: Model = Policies(cache, routes, policies) if policies else cache
+    guard = Guard(kept if budgets.none else Limit(kept, state, budgets), routes, options)
+    record = Record(Deadlines(guard, routes, options.timeout_s), sink, CallMetrics(frozenset(routes)), routes, room)
     return Gateway(record, shared, routes)
-
-
-def _deployments(route: Route, providers: Mapping[str, object], options: Options) -> tuple[Deployment, ...]:
-    found = []
-    for place, target in enumerate(route.targets):
-        if target.provider not in providers:
-            raise ConfigError(
-                f"models.{route.model}.targets names the provider {target.provider!r}, which is not there."
-            )
-        final = place == len(route.targets) - 1
-        retry = Retry(
-            whole(providers[target.provider]), target, options, longest_wait_s=float("inf") if final else PATIENCE_S
-        )
-        breaker = Breaker(
-            options.breaker_failures, options.breaker_open_s, provider=target.provider, model=target.model
-        )
-        found.append(Deployment(target=target, model=retry, breaker=breaker))
-    return tuple(found)

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from bascule.core.calls import Call
-from bascule.core.chat import ChatRequest, ChatResponse, ChatStream
+from bascule.core.chat import ANTHROPIC_MESSAGES, OPENAI_CHAT, OPENAI_RESPONSES, ChatRequest, ChatResponse, ChatStream
 from bascule.core.embedding import EmbeddingRequest, EmbeddingResponse
 from bascule.core.errors import InvalidRequest, NotFound, TooLarge
+from bascule.gateway.guard_fields import FORBIDDEN, check_fields
 from bascule.gateway.layer import Model
 from bascule.gateway.routes import Options, Route
 
-# Some vendors' SDKs and gateways take these from the body; here only the operator chooses URLs, headers and credentials.
-FORBIDDEN: Final = frozenset(
-    {
-        "api_base", "base_url", "api_key", "api_version", "api_type", "extra_headers", "headers", "default_headers",
-        "organization", "custom_llm_provider", "azure_endpoint", "azure_ad_token", "aws_access_key_id",
-        "aws_secret_access_key", "aws_session_token", "aws_region_name", "aws_bedrock_runtime_endpoint",
-        "vertex_project", "vertex_location", "vertex_credentials", "proxy", "proxies", "http_client",
-    }
-)  # fmt: skip
+__all__ = ["FORBIDDEN", "Guard", "ModelNotFound"]
+
 MAX_TEXTS: Final = 2048
+MAX_MESSAGES: Final = 10_000
+MAX_LABEL_CHARS: Final = 256
 _ESCAPED_ASCII: Final = re.compile(rb"\\u00[2-7]")
 
 
@@ -50,7 +46,7 @@ class Guard:
         return await self._next.stream(request, call)
 
     async def embed(self, request: EmbeddingRequest, call: Call) -> EmbeddingResponse:
-        self._check_model(request.model, call)
+        self._route(request.model, call)
         if not request.texts or not all(request.texts):
             raise InvalidRequest("Give at least one text, and none that is empty.", param="input")
         if len(request.texts) > MAX_TEXTS:
@@ -59,31 +55,43 @@ class Guard:
             raise TooLarge("The texts are too large.", param="input")
         return await self._next.embed(request, call)
 
-    def _check_model(self, model: str, call: Call) -> None:
-        if model not in self._routes:
+    def _route(self, model: str, call: Call) -> Route:
+        route = self._routes.get(model)
+        if route is None:
             raise ModelNotFound("There is no model of this name. GET /v1/models lists them.", param="model")
         call.route = model
+        return route
 
     def _check_chat(self, request: ChatRequest, call: Call) -> None:
         view, body = request.view, request.body
-        self._check_model(request.model, call)
+        route = self._route(request.model, call)
         if len(body) > self._options.max_request_bytes:
             raise TooLarge(f"The request is larger than {self._options.max_request_bytes} bytes.")
-        if not FORBIDDEN.isdisjoint(view):
-            field = sorted(FORBIDDEN.intersection(view))[0]
-            raise InvalidRequest(f"The field {field!r} is not accepted: only the operator chooses it.", param=field)
-        _check_messages(view)
-        _check_duplicates(view, body)
         # Counting brackets is far cheaper than walking; only a body that could be too deep is walked.
         limit = self._options.max_depth
         if body.count(b"[") + body.count(b"{") > limit and _deeper_than(view, limit):
             raise TooLarge(f"The request is nested deeper than {limit} levels.")
+        check_fields(view, remote_tools=route.remote_tools)
+        check = _CHECKS.get(request.wire)
+        if check is None:
+            raise InvalidRequest("Requests of this format are not understood.")
+        check(view)
+        label = view.get("user") or view.get("safety_identifier") or _user_of(view.get("metadata"))
+        if isinstance(label, str):
+            call.end_user = label[:MAX_LABEL_CHARS]
+        _check_duplicates(view, body)
+
+
+def _user_of(metadata: object) -> object:
+    return metadata.get("user_id") if isinstance(metadata, dict) else None
 
 
 def _check_messages(view: Mapping[str, Any]) -> None:
     messages = view.get("messages")
     if not isinstance(messages, list) or not messages:
         raise InvalidRequest("Give at least one message.", param="messages")
+    if len(messages) > MAX_MESSAGES:
+        raise TooLarge(f"At most {MAX_MESSAGES} messages.", param="messages")
     for index, message in enumerate(messages):
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             raise InvalidRequest("A message is an object with a role.", param=f"messages.{index}")
@@ -92,23 +100,59 @@ def _check_messages(view: Mapping[str, Any]) -> None:
             raise InvalidRequest("A message's content is a text or a list of parts.", param=f"messages.{index}.content")
 
 
+def _check_anthropic(view: Mapping[str, Any]) -> None:
+    _check_messages(view)
+    for index, message in enumerate(view["messages"]):
+        content = message.get("content")
+        if content is None or (isinstance(content, list) and not all(isinstance(block, dict) for block in content)):
+            raise InvalidRequest(
+                "A message's content is a text or a list of blocks.", param=f"messages.{index}.content"
+            )
+    system = view.get("system")
+    if system is not None and not isinstance(system, (str, list)):
+        raise InvalidRequest("`system` is a text or a list of blocks.", param="system")
+
+
+def _check_responses(view: Mapping[str, Any]) -> None:
+    asked = view.get("input")
+    if asked is not None and not isinstance(asked, (str, list)):
+        raise InvalidRequest("`input` is a text or a list of items.", param="input")
+    if not asked and not view.get("prompt"):
+        raise InvalidRequest("Give `input`.", param="input")
+    if isinstance(asked, list):
+        if len(asked) > MAX_MESSAGES:
+            raise TooLarge(f"At most {MAX_MESSAGES} items.", param="input")
+        for index, item in enumerate(asked):
+            if not isinstance(item, dict):
+                raise InvalidRequest("An item of `input` is an object.", param=f"input.{index}")
+    instructions = view.get("instructions")
+    if instructions is not None and not isinstance(instructions, (str, list)):
+        raise InvalidRequest("`instructions` is a text.", param="instructions")
+
+
+_CHECKS: Final[Mapping[str, Callable[[Mapping[str, Any]], None]]] = {
+    OPENAI_CHAT: _check_messages,
+    ANTHROPIC_MESSAGES: _check_anthropic,
+    OPENAI_RESPONSES: _check_responses,
+}
+
+
 def _check_duplicates(view: Mapping[str, Any], body: bytes) -> None:
     """A key given twice is one thing to us and may be another to the vendor, and the cache would mix the two up."""
     suspect = any(body.count(b'"%s"' % key.encode("utf-8", "replace")) > 1 for key in view)
     if not suspect and not _ESCAPED_ASCII.search(body):
         return
-    seen: list[str] = []
-
-    def top(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        seen[:] = [key for key, _ in pairs]
-        return dict(pairs)
-
     try:
-        json.loads(body, object_pairs_hook=top)
+        json.loads(body, object_pairs_hook=_once)
     except (ValueError, RecursionError):
         raise InvalidRequest("The body is not valid JSON.") from None
-    if len(seen) != len(set(seen)):
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
         raise InvalidRequest("The body names a field twice.")
+    return found
 
 
 def _deeper_than(value: object, limit: int) -> bool:

@@ -21,6 +21,13 @@ TOKENS: Final = Counter("bascule_tokens_total", "Tokens used at providers.", ["m
 COST: Final = Counter("bascule_cost_usd_total", "Money spent at providers.", ["model"])
 ATTEMPTS: Final = Counter("bascule_upstream_attempts_total", "Tries at providers.", ["provider", "error"])
 SHARED: Final = Counter("bascule_shared_calls_total", "Calls answered by an identical one already under way.")
+POLICIES: Final = Counter(
+    "bascule_policy_findings_total", "What policies found.", ["policy", "direction", "action", "kind"]
+)
+RECORDS_WAITING: Final = Gauge("bascule_records_waiting", "Call records that wait to be written.")
+SPANS_DROPPED: Final = Counter(
+    "bascule_spans_dropped_total", "Calls of which no span was made: the exporter is too slow."
+)
 BREAKER_OPEN: Final = Gauge("bascule_breaker_open", "1 while a deployment's breaker is open.", ["provider", "model"])
 
 
@@ -49,6 +56,9 @@ class CallMetrics:
         seconds.observe(record.latency_s)
         if record.input_tokens or record.output_tokens:
             self._count_usage(model, record)
+        for note in record.policies:
+            for kind, count in note.counts.items():
+                POLICIES.labels(note.policy, note.direction, note.action, kind).inc(count)
         for attempt in record.attempts:
             if attempt.error:
                 ATTEMPTS.labels(attempt.provider, attempt.error).inc()

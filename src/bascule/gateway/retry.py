@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 
 from bascule.core.calls import Attempt, Call
 from bascule.core.chat import ChatRequest, ChatResponse, ChatStream
+from bascule.core.deadlines import Deadline
 from bascule.core.embedding import EmbeddingRequest, EmbeddingResponse
 from bascule.core.errors import BasculeError, UpstreamError, UpstreamTimeout
 from bascule.gateway.layer import Model
@@ -23,11 +24,16 @@ BASE_S: Final = 0.25
 LONGEST_S: Final = 4.0
 CREDIT_MAX: Final = 100.0
 FLOOR_PER_S: Final = 0.2
+# A call that is cancelled this close to its end (seconds, or a share of its time) was cancelled by its deadline.
 SILENT_S: Final = 0.05
+SILENT_SHARE: Final = 0.03
 
 
 class RetryBudget:
-    """`share` of a retry is earned by each call; besides, `floor` retries are always allowed, renewed slowly."""
+    """Of one route, all its targets together: what is asked again or twice (hedged) is paid from it.
+
+    `share` of a retry is earned by each call; besides, `floor` retries are always allowed, renewed slowly.
+    """
 
     __slots__ = ("_at_s", "_clock", "_credit", "_floor", "_share")
 
@@ -53,6 +59,11 @@ class RetryBudget:
         return True
 
 
+def silent(call: Call, until: Deadline) -> bool:
+    """Whether a call cancelled now has had all the time there was: its target kept silent, its caller did not leave."""
+    return until.left_s() < max(SILENT_S, SILENT_SHARE * (until.at_s - call.started_s))
+
+
 class Retry:
     """`longest_wait_s`: with other targets behind this one, a long Retry-After is better spent there."""
 
@@ -64,13 +75,14 @@ class Retry:
         target: Target,
         options: Options,
         *,
+        budget: RetryBudget | None = None,
         longest_wait_s: float = float("inf"),
         jitter: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._next = next
         self._target = target
         self._max_attempts = options.max_attempts
-        self._budget = RetryBudget(options.retry_share, options.retry_floor)
+        self._budget = budget or RetryBudget(options.retry_share, options.retry_floor)
         self._longest_wait_s = longest_wait_s
         self._jitter = jitter
 
@@ -85,7 +97,6 @@ class Retry:
         return await self._try(lambda: self._next.embed(request, call), call)
 
     async def _try(self, attempt: Callable[[], Awaitable[T]], call: Call) -> T:
-        self._budget.called()
         for tried in range(1, self._max_attempts + 1):
             began_s = time.monotonic()
             try:
@@ -97,7 +108,7 @@ class Retry:
                     raise
             except BaseException:
                 # Cancelled at its deadline, the target was silent; cancelled before, its caller has left.
-                self._note(call, began_s, "cancelled" if call.deadline.left_s() > SILENT_S else UpstreamTimeout.code)
+                self._note(call, began_s, UpstreamTimeout.code if silent(call, call.deadline) else "cancelled")
                 raise
             else:
                 self._note(call, began_s, "")
@@ -112,6 +123,7 @@ class Retry:
                 model=self._target.model,
                 latency_s=time.monotonic() - began_s,
                 error=error,
+                after_s=began_s - call.started_s,
             )
         )
 

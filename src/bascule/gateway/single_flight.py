@@ -17,6 +17,7 @@ from bascule.core.chat import ChatChunk, ChatRequest, ChatResponse, ChatStream
 from bascule.core.deadlines import Deadline
 from bascule.core.embedding import EmbeddingRequest, EmbeddingResponse
 from bascule.core.errors import BasculeError, UpstreamError, UpstreamInvalid, UpstreamTimeout, UpstreamUnavailable
+from bascule.gateway.alarm import Alarm
 from bascule.gateway.layer import Model
 from bascule.gateway.metrics import SHARED
 from bascule.gateway.routes import Route
@@ -231,7 +232,7 @@ class SingleFlight:
 
     async def _run_chat(self, flight: _Flight, request: ChatRequest) -> None:
         try:
-            async with asyncio.timeout(flight.call.deadline.left_s()):
+            with Alarm(flight.call.deadline.left_s()):
                 response = await self._next.chat(request, flight.call)
         except TimeoutError:
             raise UpstreamTimeout("The model did not answer within the deadline.") from None
@@ -241,14 +242,14 @@ class SingleFlight:
 
     async def _run_embed(self, flight: _Flight, request: EmbeddingRequest) -> None:
         try:
-            async with asyncio.timeout(flight.call.deadline.left_s()):
+            with Alarm(flight.call.deadline.left_s()):
                 flight.response = await self._next.embed(request, flight.call)
         except TimeoutError:
             raise UpstreamTimeout("The model did not answer within the deadline.") from None
 
     async def _run_stream(self, flight: _Flight, request: ChatRequest) -> None:
         try:
-            async with asyncio.timeout(flight.call.deadline.left_s()):
+            with Alarm(flight.call.deadline.left_s()):
                 stream = await self._next.stream(request, flight.call)
                 flight.head = stream
                 try:

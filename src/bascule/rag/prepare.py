@@ -12,11 +12,12 @@ import msgspec
 from bascule.core.documents import PreparedDocument
 from bascule.core.errors import IngestError
 from bascule.core.parsing import ParsedDocument, Parser
+from bascule.core.recognise import KINDS
 from bascule.rag import tokens
 from bascule.rag.chunk import chunk, joined
 from bascule.rag.clean import Cleaned, clean, clean_line
 from bascule.rag.detect import MEDIA_TYPES, Detected, detect
-from bascule.rag.redact import KINDS, redact, redact_blocks
+from bascule.rag.redact import redact, redact_blocks
 
 Parsers = Callable[[str], Parser]
 _MAX_TITLE_CHARS: Final = 200

@@ -12,11 +12,11 @@ from starlette.types import Receive, Scope, Send
 
 from bascule.core.errors import NotFound, RequestError, ServerStopping
 from bascule.core.principals import SCOPE_METRICS, Principal
-from bascule.server import model_calls, probes
+from bascule.server import messages, model_calls, probes, responses
 from bascule.server.console.pages import Console
 from bascule.server.credentials import authenticate, require
 from bascule.server.exchange import ClientGone, Exchange, Reply, event
-from bascule.server.failures import report, to_event, to_reply
+from bascule.server.failures import report, to_anthropic_event, to_anthropic_reply, to_event, to_reply
 from bascule.server.metrics import HttpMetrics
 from bascule.server.model_calls import call_headers
 from bascule.server.openapi import document
@@ -33,7 +33,11 @@ _HOT: Final[dict[str, tuple[str, HotHandler]]] = {
     "/v1/chat/completions": ("POST", model_calls.chat),
     "/v1/embeddings": ("POST", model_calls.embeddings),
     "/v1/models": ("GET", model_calls.models),
+    "/v1/responses": ("POST", responses.create),
+    "/v1/messages": ("POST", messages.create),
+    "/v1/messages/count_tokens": ("POST", messages.count_tokens),
 }
+_ANTHROPIC: Final = "/v1/messages"  # errors on its paths are told in its words
 _GONE_STATUS: Final = 499  # nginx's number for a client that left; only in the metrics
 
 
@@ -110,9 +114,14 @@ class Application:
             headers = call_headers(exchange.call) if exchange.call is not None else ()
             if isinstance(error, MethodNotAllowed):
                 headers = ((b"allow", error.allowed.encode()), *headers)
-            await exchange.reply(to_reply(error, headers))
+            if exchange.scope["path"].startswith(_ANTHROPIC):
+                await exchange.reply(to_anthropic_reply(error, exchange.request_id, headers))
+            else:
+                await exchange.reply(to_reply(error, headers))
         elif not exchange.complete:
-            await exchange.push(event(to_event(error), "error"))
+            anthropic = exchange.scope["path"].startswith(_ANTHROPIC)
+            data = to_anthropic_event(error, exchange.request_id) if anthropic else to_event(error)
+            await exchange.push(event(data, "error"))
             await exchange.end_events()
 
     def _find(self, exchange: Exchange) -> tuple[str, Awaitable[None]]:

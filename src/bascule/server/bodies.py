@@ -99,6 +99,20 @@ class KeyBody(Body, frozen=True, kw_only=True):
     requests_per_min: Annotated[int, msgspec.Meta(ge=1)] | None = None
     tokens_per_min: Annotated[int, msgspec.Meta(ge=1)] | None = None
     usd_per_day: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    concurrent: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    usd_per_month: Annotated[float, msgspec.Meta(gt=0)] | None = None
+
+
+class RotateBody(Body, frozen=True, kw_only=True):
+    """`overlap_s`: for how long the old key still works."""
+
+    overlap_s: Annotated[float, msgspec.Meta(ge=0, le=2_592_000)] = 0.0
+
+
+class ExpireBody(Body, frozen=True, kw_only=True):
+    """ISO 8601, UTC; null for never."""
+
+    expires_at: Line | None
 
 
 class DocumentsQuery(Body, frozen=True, kw_only=True):

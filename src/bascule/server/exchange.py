@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from types import TracebackType
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from starlette.types import Receive, Scope, Send
 
 from bascule.core.calls import Call
-from bascule.core.errors import InvalidRequest, TooLarge
+from bascule.core.errors import InvalidRequest, RequestError, TooLarge
 from bascule.core.ids import new_id
+from bascule.gateway.alarm import rest, within
 
 Header = tuple[bytes, bytes]
+T = TypeVar("T")
 
 JSON: Final = b"application/json"
 EVENTS: Final = b"text/event-stream; charset=utf-8"
@@ -23,6 +25,7 @@ BASE_HEADERS: Final[tuple[Header, ...]] = (
     (b"cache-control", b"private, no-store"),
     (b"x-content-type-options", b"nosniff"),
 )
+BODY_S: Final = 60.0  # a body that takes longer is a client that holds the connection, not one that sends
 _CLOSE: Final[Header] = (b"connection", b"close")
 # A cache hit is answered before this, so that it costs no second task.
 _WATCH_AFTER_S: Final = 0.02
@@ -42,6 +45,13 @@ class Events(msgspec.Struct, frozen=True):
 
     items: AsyncIterator[bytes]
     headers: tuple[Header, ...] = ()
+
+
+class BodyTooSlow(RequestError):
+    """RFC 9110, section 15.5.9."""
+
+    code = "request_timeout"
+    http_status = 408
 
 
 class ClientGone(Exception):
@@ -102,6 +112,12 @@ class Exchange:
         declared = self.headers.get(b"content-length", b"")
         if declared.isdigit() and int(declared) > limit_bytes:
             raise _too_large(limit_bytes)
+        try:
+            return await within(self._whole(limit_bytes), BODY_S)
+        except TimeoutError:
+            raise BodyTooSlow(f"The request's body did not arrive within {BODY_S:.0f} s.") from None
+
+    async def _whole(self, limit_bytes: int) -> bytes:
         message = await self._receive()
         first: bytes = message.get("body", b"")
         if message["type"] == "http.request" and not message.get("more_body", False) and len(first) <= limit_bytes:
@@ -158,6 +174,7 @@ class Exchange:
 
     async def send_events(self, events: Events) -> None:
         await self.begin_events(events.headers)
+        await self.push(b"")  # the head goes out now: the first event may take its time
         try:
             async for item in events.items:
                 await self.push(item)
@@ -216,6 +233,17 @@ class Watch:
             self._watcher.cancel()
         if self._gone and isinstance(error, asyncio.CancelledError) and self._task.uncancel() == 0:
             raise ClientGone from None
+
+
+async def watched(exchange: Exchange, work: Coroutine[Any, Any, T]) -> T:
+    """What `work` returns; it is cancelled when the client goes away (raises ClientGone)."""
+    try:
+        first = work.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    with Watch(exchange):
+        return await rest(work, first)
 
 
 def _too_large(limit_bytes: int) -> TooLarge:

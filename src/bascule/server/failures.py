@@ -1,15 +1,17 @@
-"""From an error to a response: OpenAI's error body, the error's own status, and never a secret, a text or a path."""
+"""From an error to a response: OpenAI's error body, or Anthropic's on its paths; the error's own status, and never a secret, a
+text or a path."""
 
 from __future__ import annotations
 
 import logging
 import math
 import traceback
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
-from bascule.core.chat import OPENAI_CHAT
+from bascule.core.chat import ANTHROPIC_MESSAGES, OPENAI_CHAT
 from bascule.core.errors import (
     AllTargetsFailed,
     BasculeError,
@@ -18,6 +20,7 @@ from bascule.core.errors import (
     StorageError,
     UpstreamRejected,
 )
+from bascule.core.wires.anthropic import error_body
 from bascule.server.exchange import Header, Reply
 
 log = logging.getLogger(__name__)
@@ -62,6 +65,21 @@ def to_event(error: BaseException) -> bytes:
     return msgspec.json.encode(to_body(error))
 
 
+def to_anthropic_reply(error: BaseException, request_id: str, headers: tuple[Header, ...] = ()) -> Reply:
+    """As `to_reply`, in Anthropic's words: {"type": "error", "error": {"type", "message"}, "request_id"}."""
+    headers = ((b"request-id", request_id.encode()), *headers)
+    rejected = _rejected(error)
+    if rejected is not None and rejected.body and rejected.wire == ANTHROPIC_MESSAGES and not _is_ours(rejected):
+        return Reply(rejected.http_status, rejected.body, headers=headers)
+    status, message = _status(error), to_body(error).error.message
+    return Reply(status, error_body(status, message, request_id), headers=headers + _headers(error))
+
+
+def to_anthropic_event(error: BaseException, request_id: str) -> bytes:
+    """The data of a stream's `error` event, in Anthropic's words."""
+    return error_body(_status(error), to_body(error).error.message, request_id)
+
+
 def report(error: BaseException, request_id: str) -> None:
     """Log an unforeseen error by type and place. Its message may hold a document's text, so it is not written."""
     if isinstance(error, StorageError):
@@ -101,6 +119,7 @@ def _headers(error: BaseException) -> tuple[Header, ...]:
     return tuple(found)
 
 
+@lru_cache(maxsize=512)
 def header_value(text: str) -> bytes:
     """Printable ASCII only: a header is no place for a line break."""
     return "".join(c if " " <= c <= "~" else "?" for c in text[:200]).encode("ascii")

@@ -18,10 +18,11 @@ from bascule.core.deadlines import Deadline
 from bascule.core.embedding import EmbeddingRequest, EmbeddingResponse
 from bascule.core.errors import InvalidRequest, NotFound, StorageError, UpstreamUnavailable
 from bascule.core.principals import SCOPE_ASK, SCOPE_CHAT, Principal
+from bascule.gateway.token_numbers import text_of_tokens
 from bascule.server.bodies import decode
-from bascule.server.cache_wishes import cache_wishes
+from bascule.server.cache_wishes import cache_wishes, wished_timeout_s
 from bascule.server.credentials import require
-from bascule.server.exchange import ClientGone, Exchange, Header, Reply, Watch, decode_object, event
+from bascule.server.exchange import ClientGone, Exchange, Header, Reply, Watch, decode_object, event, watched
 from bascule.server.failures import header_value
 from bascule.server.rag_chat import answer_chat
 
@@ -66,12 +67,12 @@ async def chat(app: App, exchange: Exchange, principal: Principal) -> None:
     stream = wants_stream(view)
     call = open_call(app, exchange, principal, model)
     request = ChatRequest(wire=OPENAI_CHAT, body=body, view=view, model=model, stream=stream)
-    with Watch(exchange):
-        if stream:
+    if stream:
+        with Watch(exchange):
             await pass_on(exchange, await app.gateway.stream(request, call), call)
-            return
-        response = await app.gateway.chat(request, call)
-        await exchange.reply(Reply(200, response.body, headers=call_headers(call)))
+        return
+    response = await watched(exchange, app.gateway.chat(request, call))
+    await exchange.reply(Reply(200, response.body, headers=call_headers(call)))
 
 
 async def pass_on(exchange: Exchange, stream: ChatStream, call: Call) -> None:
@@ -98,9 +99,8 @@ async def embeddings(app: App, exchange: Exchange, principal: Principal) -> None
     body = decode(await exchange.body(app.settings.server.max_body_bytes), EmbeddingsBody)
     call = open_call(app, exchange, principal, body.model)
     request = EmbeddingRequest(model=body.model, texts=_texts(body.input), dimensions=body.dimensions)
-    with Watch(exchange):
-        response = await app.gateway.embed(request, call)
-        await exchange.reply(Reply(200, _embedded(response, body), headers=call_headers(call)))
+    response = await watched(exchange, app.gateway.embed(request, call))
+    await exchange.reply(Reply(200, _embedded(response, body), headers=call_headers(call)))
 
 
 async def models(app: App, exchange: Exchange, principal: Principal) -> None:
@@ -127,14 +127,16 @@ async def model_names(app: App, principal: Principal) -> list[str]:
 
 def open_call(app: App, exchange: Exchange, principal: Principal, model: str) -> Call:
     """The Call of this request, under the model's own deadline, with the request's id and the caller's cache wishes."""
-    configured = app.settings.models.get(model)
-    timeout_s = (configured.timeout_s if configured else None) or app.settings.gateway.timeout_s
+    timeout_s = wished_timeout_s(exchange, app.settings.timeout_s(app.settings.models.get(model)))
     call = Call(
         principal,
         Deadline.after(timeout_s),
         id=exchange.request_id,
         directives=cache_wishes(exchange),
     )
+    traceparent = exchange.headers.get(b"traceparent")
+    if traceparent is not None:
+        call.traceparent = traceparent.decode("latin-1")
     exchange.call = call
     return call
 
@@ -143,6 +145,8 @@ def call_headers(call: Call) -> tuple[Header, ...]:
     found: list[Header] = [(b"x-bascule-cache", call.cache.encode())]
     if call.cache_reason:
         found.append((b"x-bascule-cache-reason", header_value(call.cache_reason)))
+    if call.age_s is not None:
+        found.append((b"age", b"%d" % call.age_s))
     if call.degraded:
         found.append((b"x-bascule-degraded", header_value(", ".join(call.degraded))))
     return tuple(found)
@@ -165,12 +169,14 @@ def wants_stream(view: Mapping[str, Any]) -> bool:
 
 
 def _texts(given: str | list[Any]) -> tuple[str, ...]:
-    texts = [given] if isinstance(given, str) else given
+    # One text may also come as its token numbers.
+    texts = [given] if isinstance(given, str) or (given and isinstance(given[0], int)) else given
     if not texts or len(texts) > 2048:
         raise InvalidRequest("`input` takes 1 to 2,048 texts.", param="input")
-    if not all(isinstance(text, str) and text for text in texts):
-        raise InvalidRequest("`input` takes texts that are not empty; token numbers are not supported.", param="input")
-    return tuple(str(text) for text in texts)
+    found = [text_of_tokens(text) if isinstance(text, list) else text for text in texts]
+    if not all(isinstance(text, str) and text for text in found):
+        raise InvalidRequest("`input` takes texts that are not empty, or their token numbers.", param="input")
+    return tuple(str(text) for text in found)
 
 
 def _embedded(response: EmbeddingResponse, body: EmbeddingsBody) -> bytes:

@@ -49,6 +49,31 @@ _CHAT_BODY: Final[dict[str, Any]] = {
     "description": "OpenAI's request. Fields not named here reach the provider untouched.",
 }
 
+_MESSAGE_BODY: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["model", "messages"],
+    "properties": {
+        "model": {"type": "string"},
+        "messages": {"type": "array", "items": _OBJECT, "minItems": 1},
+        "system": {"anyOf": [{"type": "string"}, {"type": "array", "items": _OBJECT}]},
+        "stream": {"type": "boolean"},
+    },
+    "additionalProperties": True,
+    "description": "Anthropic's request. Fields not named here reach a provider of this format untouched.",
+}
+
+_RESPONSE_BODY: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["model", "input"],
+    "properties": {
+        "model": {"type": "string"},
+        "input": {"anyOf": [{"type": "string"}, {"type": "array", "items": _OBJECT, "minItems": 1}]},
+        "stream": {"type": "boolean"},
+    },
+    "additionalProperties": True,
+    "description": "OpenAI's request. Nothing that needs a response kept: `previous_response_id`, `conversation`, `background`.",
+}
+
 
 def document() -> bytes:
     """The description as JSON."""
@@ -121,6 +146,9 @@ _PLAIN: Final[dict[str, tuple[Any, dict[str, Any]]]] = {
     "/v1/chat/completions": (_CHAT_BODY, {"application/json": _OBJECT, "text/event-stream": {"type": "string"}}),
     "/v1/embeddings": (EmbeddingsBody, {"application/json": _OBJECT}),
     "/v1/models": (None, {"application/json": ModelList}),
+    "/v1/messages": (_MESSAGE_BODY, {"application/json": _OBJECT, "text/event-stream": {"type": "string"}}),
+    "/v1/messages/count_tokens": (_MESSAGE_BODY, {"application/json": _OBJECT}),
+    "/v1/responses": (_RESPONSE_BODY, {"application/json": _OBJECT, "text/event-stream": {"type": "string"}}),
     "/livez": (None, {"application/json": Health}),
     "/readyz": (None, {"application/json": Health}),
     "/metrics": (None, {"text/plain": {"type": "string"}}),

@@ -17,6 +17,7 @@ import uvicorn
 
 from bascule.core.errors import ConfigError
 from bascule.server.app import Application, create_app
+from bascule.server.protocol import Protocol, close_slow_heads
 
 if TYPE_CHECKING:
     from bascule.bootstrap import App
@@ -26,25 +27,31 @@ log = logging.getLogger(__name__)
 
 _LAME_DUCK_S: Final = 1.0  # after SIGTERM: told to go elsewhere, still answered
 _KEEP_ALIVE_S: Final = 30
+_LAST_CALL_S: Final = 0.2  # from a connection's acceptance to its first request
+_SWEEP_TICKS: Final = 10  # of 0.1 s each
 
 
-def serve(settings: Settings, *, announce: Callable[[str], object]) -> None:
-    """Run until SIGTERM or SIGINT. `announce` gets the address once requests are answered.
+def serve(
+    settings: Settings, *, announce: Callable[[str], object], source: Callable[[], Settings] | None = None
+) -> None:
+    """Run until SIGTERM or SIGINT. `announce` gets the address once requests are answered. SIGHUP reloads the configuration
+    from `source`.
 
     Raises ConfigError: settings that cannot work, a port in use, or a public address without an API key.
     """
     factory = uvicorn.Config(_nothing, loop="auto").get_loop_factory()
     with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(_serve(settings, announce))
+        runner.run(_serve(settings, announce, source))
 
 
-async def _serve(settings: Settings, announce: Callable[[str], object]) -> None:
+async def _serve(settings: Settings, announce: Callable[[str], object], source: Callable[[], Settings] | None) -> None:
     from bascule.bootstrap import open_app
 
-    async with open_app(settings, work=True) as app, listen(app, settings.server) as (server, address):
+    async with open_app(settings, work=True, source=source) as app, listen(app, settings.server) as (server, address):
         server.on_ready = lambda: announce(address)
         _settle_memory()
-        await server.serve(sockets=[server.socket])
+        with reload_on_hangup(app):
+            await server.serve(sockets=[server.socket])
 
 
 def _settle_memory() -> None:
@@ -52,6 +59,31 @@ def _settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+
+
+@contextlib.contextmanager
+def reload_on_hangup(app: App) -> Iterator[None]:
+    """SIGHUP reads the configuration again; one that is not valid is logged and changes nothing."""
+    loop, reloader = asyncio.get_running_loop(), app.reloader
+    running: set[asyncio.Task[None]] = set()
+
+    async def reload() -> None:
+        assert reloader is not None
+        try:
+            await reloader.reload()
+        except ConfigError as error:
+            log.error("the configuration is not reloaded: %s", error.message)
+
+    def begin() -> None:
+        task = loop.create_task(reload())
+        running.add(task)
+        task.add_done_callback(running.discard)
+
+    hangup = getattr(signal, "SIGHUP", None)
+    if reloader is not None and hangup is not None:
+        with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):  # not in the main thread
+            loop.add_signal_handler(hangup, begin)
+    yield
 
 
 @asynccontextmanager
@@ -106,7 +138,7 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 application,
                 loop="none",
-                http="httptools",
+                http=Protocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -125,6 +157,36 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.on_ready()
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % _SWEEP_TICKS == 0:
+            close_slow_heads(list(self.server_state.connections), asyncio.get_running_loop().time())
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """The door first. Who came through it in the last moment is still heard, where uvicorn would hang up on them."""
+        late = self._last_arrivals()
+        for server in self.servers:
+            server.close()
+        loop = asyncio.get_running_loop()
+        for connection in late:
+            await loop.connect_accepted_socket(self._protocol, connection)
+        await asyncio.sleep(_LAST_CALL_S)
+        await super().shutdown(sockets)
+
+    def _last_arrivals(self) -> list[socket.socket]:
+        """Connections that the kernel has taken and nobody has accepted yet: closing the door would reset them."""
+        found = []
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self.socket.accept()
+                connection.setblocking(False)
+                found.append(connection)
+        return found
+
+    def _protocol(self) -> asyncio.Protocol:
+        protocol = self.config.http_protocol_class
+        return protocol(config=self.config, server_state=self.server_state, app_state={})  # type: ignore[call-arg]
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -6,19 +6,24 @@ from typing import Any, Final
 
 import msgspec
 
+from bascule.bootstrap.reload import Reloaded
 from bascule.core.documents import Answer
-from bascule.core.principals import SCOPE_ADMIN, SCOPE_ASK, SCOPE_INGEST
-from bascule.server import answers, documents, keys
+from bascule.core.principals import SCOPE_ADMIN, SCOPE_ASK, SCOPE_CHAT, SCOPE_INGEST
+from bascule.server import answers, cache, calls, documents, keys, responses
 from bascule.server.bodies import (
     AnswerBody,
     DocumentsBody,
     DocumentsQuery,
+    ExpireBody,
     KeyBody,
     LimitQuery,
     PassageQuery,
     RightsBody,
+    RotateBody,
     SearchBody,
 )
+from bascule.server.cache import Purged, PurgeQuery
+from bascule.server.calls import CallList, CallsQuery, CallView
 from bascule.server.route import Route
 from bascule.server.views import (
     ChunkList,
@@ -163,6 +168,35 @@ ROUTES: Final[tuple[Route, ...]] = (
         returns=JobView,
     ),
     Route(
+        method="GET",
+        path="/v1/calls",
+        handler=calls.list_calls,
+        scope=SCOPE_CHAT,
+        tag="Operation",
+        summary="Your model calls, newest first; all of the tenant's for an administrator",
+        query=CallsQuery,
+        returns=CallList,
+    ),
+    Route(
+        method="GET",
+        path="/v1/calls/{id}",
+        handler=calls.show_call,
+        scope=SCOPE_CHAT,
+        tag="Operation",
+        summary="One model call; with its kept text for the scope audit",
+        returns=CallView,
+    ),
+    Route(
+        method="DELETE",
+        path="/v1/cache",
+        handler=cache.purge_cache,
+        scope=SCOPE_ADMIN,
+        tag="Operation",
+        summary="Remove kept answers of your tenant",
+        query=PurgeQuery,
+        returns=Purged,
+    ),
+    Route(
         method="POST",
         path="/v1/keys",
         handler=keys.create_key,
@@ -183,6 +217,36 @@ ROUTES: Final[tuple[Route, ...]] = (
         returns=KeyList,
     ),
     Route(
+        method="POST",
+        path="/v1/keys/{id}/rotate",
+        handler=keys.rotate_key,
+        scope="",
+        tag="Keys",
+        summary="Replace an API key by a new one; a key may do so for itself",
+        body=RotateBody,
+        returns=KeyView,
+        status=201,
+    ),
+    Route(
+        method="POST",
+        path="/v1/keys/{id}/expire",
+        handler=keys.expire_key,
+        scope=SCOPE_ADMIN,
+        tag="Keys",
+        summary="Set when an API key ends, or disable it",
+        body=ExpireBody,
+        returns=KeyView,
+    ),
+    Route(
+        method="POST",
+        path="/v1/reload",
+        handler=keys.reload,
+        scope=SCOPE_ADMIN,
+        tag="Operation",
+        summary="Read the configuration again without dropping a call",
+        returns=Reloaded,
+    ),
+    Route(
         method="DELETE",
         path="/v1/keys/{id}",
         handler=keys.revoke_key,
@@ -190,6 +254,22 @@ ROUTES: Final[tuple[Route, ...]] = (
         tag="Keys",
         summary="Revoke an API key, at once",
         returns=KeyView,
+    ),
+    Route(
+        method="GET",
+        path="/v1/responses/{response_id}",
+        handler=responses.retrieve_response,
+        scope=SCOPE_CHAT,
+        tag="Models",
+        summary="Always 404: responses are not kept",
+    ),
+    Route(
+        method="DELETE",
+        path="/v1/responses/{response_id}",
+        handler=responses.delete_response,
+        scope=SCOPE_CHAT,
+        tag="Models",
+        summary="Always 404: responses are not kept",
     ),
 )
 
@@ -208,6 +288,9 @@ HOT: Final[tuple[PlainRoute, ...]] = (
     PlainRoute("POST", "/v1/chat/completions", "chat", "Models", "Chat, as OpenAI has it; `rag/NAME` asks documents"),
     PlainRoute("POST", "/v1/embeddings", "chat", "Models", "Embeddings, as OpenAI has them"),
     PlainRoute("GET", "/v1/models", "", "Models", "The models you may name"),
+    PlainRoute("POST", "/v1/responses", "chat", "Models", "Responses, as OpenAI has them; none is kept"),
+    PlainRoute("POST", "/v1/messages", "chat", "Models", "Messages, as Anthropic has them"),
+    PlainRoute("POST", "/v1/messages/count_tokens", "chat", "Models", "Count a message's tokens, as Anthropic has it"),
 )
 
 OPEN: Final[tuple[PlainRoute, ...]] = (

@@ -223,6 +223,8 @@ class KeyView(msgspec.Struct, frozen=True, kw_only=True):
     requests_per_min: int | None
     tokens_per_min: int | None
     usd_per_day: float | None
+    concurrent: int | None
+    usd_per_month: float | None
     key: str | None = None
 
     @classmethod
@@ -242,6 +244,8 @@ class KeyView(msgspec.Struct, frozen=True, kw_only=True):
             requests_per_min=record.requests_per_min,
             tokens_per_min=record.tokens_per_min,
             usd_per_day=record.usd_per_day,
+            concurrent=record.concurrent,
+            usd_per_month=record.usd_per_month,
             key=key,
         )
 

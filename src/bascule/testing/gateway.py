@@ -145,7 +145,7 @@ def bench(
 ) -> Bench:
     """One route `fast` over these providers in order (p0, p1, ...), each with a model m0, m1, ..."""
     named = {f"p{i}": provider for i, provider in enumerate(providers)}
-    prices = {"input_usd_per_mtok": 1.0, "output_usd_per_mtok": 2.0}
+    prices: dict[str, Any] = {"input_usd_per_mtok": 1.0, "output_usd_per_mtok": 2.0}
     targets = tuple(Target(provider=f"p{i}", model=f"m{i}", **prices) for i in range(len(providers)))
     records: list[CallRecord] = []
     store = state or MemoryState()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import uvicorn
 
 from bascule.bootstrap import App, init, open_app
 from bascule.server.app import create_app
+from bascule.server.protocol import Protocol
 from bascule.settings import Exact, Settings
 
 
@@ -23,12 +24,14 @@ def settings_for(data: Path, **sections: Any) -> Settings:
 
 
 @asynccontextmanager
-async def running(settings: Settings, *, work: bool = True) -> AsyncIterator[tuple[str, App, str]]:
+async def running(
+    settings: Settings, *, work: bool = True, source: Callable[[], Settings] | None = None
+) -> AsyncIterator[tuple[str, App, str]]:
     """(base URL, the open App, the admin key). The server has stopped and every resource is closed at exit."""
     admin = await init(settings) or ""
-    async with open_app(settings, work=work) as app:
+    async with open_app(settings, work=work, source=source) as app:
         listener = socket.create_server(("127.0.0.1", 0))
-        config = uvicorn.Config(create_app(app), log_config=None, lifespan="off", access_log=False)
+        config = uvicorn.Config(create_app(app), http=Protocol, log_config=None, lifespan="off", access_log=False)
         server = uvicorn.Server(config)
         task = asyncio.create_task(server.serve(sockets=[listener]))
         try:

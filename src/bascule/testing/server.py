@@ -20,6 +20,7 @@ from bascule.core.errors import AuthenticationFailed, BasculeError, NotFound
 from bascule.core.keys import KeyRecord
 from bascule.core.principals import ALL_SCOPES, Principal
 from bascule.core.rights import Rights
+from bascule.plugins.state_stores.memory import MemoryState
 from bascule.server.app import Application, create_app
 from bascule.server.run import Server, bind
 from bascule.settings import Exact
@@ -146,6 +147,12 @@ class FakeCatalogue:
     async def active_keys(self) -> list[KeyRecord]:
         return []
 
+    async def calls(self, principal: Principal, limit: int, wanted: object) -> list[Any]:
+        return []
+
+    async def call(self, principal: Principal, call_id: str) -> Any:
+        raise NotFound("There is no such thing, or you may not see it.")
+
     async def collections(self, principal: Principal) -> list[Collection]:
         if self.fails is not None:
             raise self.fails
@@ -189,6 +196,12 @@ class FakeKeys:
 
     async def list(self, principal: Principal) -> list[KeyRecord]:
         return [a_key("k1")]
+
+    async def rotate(self, principal: Principal, key_id: str, overlap_s: float = 0.0) -> tuple[KeyRecord, str]:
+        return await self.revoke(principal, key_id), "bsk_rotated"
+
+    async def expire(self, principal: Principal, key_id: str, expires_at: str | None) -> KeyRecord:
+        return await self.revoke(principal, key_id)
 
     async def revoke(self, principal: Principal, key_id: str) -> KeyRecord:
         if key_id != "k1":
@@ -286,6 +299,7 @@ class FakeApp:
         self.catalogue = FakeCatalogue()
         self.keys = FakeKeys()
         self.rights = FakeRights(self.catalogue)
+        self.state = MemoryState()
         self.ingest: FakeIngest | None = FakeIngest()
         self.questions: FakeQuestions | None = FakeQuestions()
         self.degraded: list[str] = ["lexical_only: no embedding model"]

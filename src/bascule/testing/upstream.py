@@ -16,6 +16,8 @@ from typing import Any
 
 from aiohttp import web
 
+SIGNATURE = "c2lnbmVk"  # of the fake vendor's thinking
+
 
 @dataclass(kw_only=True)
 class Fault:
@@ -25,6 +27,7 @@ class Fault:
     gate       wait until it is set: before a plain answer, or after a stream's first event
     cut_after  a stream ends without its proper end after that many events; a plain answer is cut in its middle
     raw        this body instead, with `content_type`
+    thinking   comes before the text: a signed thinking block (Anthropic), `reasoning_content` (OpenAI)
     """
 
     status: int = 200
@@ -39,6 +42,7 @@ class Fault:
     tool_calls: list[dict[str, Any]] | None = None
     usage: bool = True
     crlf: bool = False
+    thinking: str = ""
 
 
 @dataclass
@@ -85,7 +89,16 @@ class FakeUpstream:
             headers["content-type"] = fault.content_type
             return web.Response(status=fault.status, body=fault.raw, headers=headers)
         if fault.status != 200:
-            error = {"error": {"message": f"fault {fault.status}", "type": "fault", "param": None, "code": "fault"}}
+            error: dict[str, Any] = {
+                "message": f"fault {fault.status}",
+                "type": "fault",
+                "param": None,
+                "code": "fault",
+            }
+            error = {"error": error}
+            if request.path.endswith("/messages"):
+                said = {"type": "invalid_request_error", "message": f"fault {fault.status}"}
+                error = {"type": "error", "error": said, "request_id": "req_vendor"}
             return web.json_response(error, status=fault.status, headers=headers)
         if body.get("stream"):
             return await self._stream(request, body, fault, number)
@@ -105,6 +118,8 @@ class FakeUpstream:
         message: dict[str, Any] = {"role": "assistant", "content": text}
         if fault.tool_calls:
             message = {"role": "assistant", "content": None, "tool_calls": fault.tool_calls}
+        if fault.thinking:
+            message["reasoning_content"] = fault.thinking
         choice = {"index": 0, "message": message, "finish_reason": fault.finish}
         answer: dict[str, Any] = {"id": f"chatcmpl-{number}", "object": "chat.completion", "created": 1}
         answer |= {"model": body["model"], "choices": [choice], "vendor_extra": {"kept": True}}
@@ -182,6 +197,7 @@ def _openai_events(body: dict[str, Any], fault: Fault, number: int) -> list[byte
     deltas: list[dict[str, Any]] = [{"content": piece} for piece in _pieces(_content(body, fault, number))]
     if fault.tool_calls:
         deltas = [{"tool_calls": [call | {"index": i}]} for i, call in enumerate(fault.tool_calls)]
+    deltas = [{"reasoning_content": piece} for piece in _pieces(fault.thinking)] + deltas
     events = [event({"role": "assistant"}), *(event(delta) for delta in deltas), event({}, fault.finish)]
     if fault.usage and (body.get("stream_options") or {}).get("include_usage"):
         usage = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
@@ -193,10 +209,24 @@ def _message(body: dict[str, Any], fault: Fault, text: str) -> dict[str, Any]:
     blocks: list[dict[str, Any]] = [{"type": "text", "text": text}]
     if fault.tool_calls:
         blocks = [{"type": "tool_use", **call} for call in fault.tool_calls]
+    if fault.thinking:
+        blocks.insert(0, {"type": "thinking", "thinking": fault.thinking, "signature": SIGNATURE})
     finish = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}.get(fault.finish, fault.finish)
     usage = {"input_tokens": 11, "output_tokens": 7, "cache_read_input_tokens": 2}
     head = {"id": "msg_1", "type": "message", "role": "assistant", "model": body["model"]}
     return head | {"content": blocks, "stop_reason": finish, "stop_sequence": None, "usage": usage}
+
+
+def _block_events(block: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """How a content block starts, and its deltas."""
+    if block["type"] == "text":
+        return {"type": "text", "text": ""}, [{"type": "text_delta", "text": t} for t in _pieces(block["text"])]
+    if block["type"] == "thinking":
+        deltas = [{"type": "thinking_delta", "thinking": t} for t in _pieces(block["thinking"])]
+        signed = {"type": "signature_delta", "signature": block["signature"]}
+        return {"type": "thinking", "thinking": "", "signature": ""}, [*deltas, signed]
+    pieces = _pieces(json.dumps(block["input"]))
+    return block | {"input": {}}, [{"type": "input_json_delta", "partial_json": t} for t in pieces]
 
 
 def _anthropic_events(body: dict[str, Any], fault: Fault, number: int) -> list[bytes]:
@@ -206,14 +236,7 @@ def _anthropic_events(body: dict[str, Any], fault: Fault, number: int) -> list[b
     whole = _message(body, fault, _content(body, fault, number))
     events = [event("message_start", {"message": whole | {"content": [], "stop_reason": None}}), event("ping", {})]
     for index, block in enumerate(whole["content"]):
-        if block["type"] == "text":
-            start, deltas = (
-                {"type": "text", "text": ""},
-                [{"type": "text_delta", "text": t} for t in _pieces(block["text"])],
-            )
-        else:
-            start = block | {"input": {}}
-            deltas = [{"type": "input_json_delta", "partial_json": t} for t in _pieces(json.dumps(block["input"]))]
+        start, deltas = _block_events(block)
         events.append(event("content_block_start", {"index": index, "content_block": start}))
         events += [event("content_block_delta", {"index": index, "delta": delta}) for delta in deltas]
         events.append(event("content_block_stop", {"index": index}))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
-from bascule.core.anthropic_wire import MessageEvents, to_completion, to_messages, usage_of
+from bascule.core.anthropic_wire import MessageEvents, text_of, to_completion, to_messages, usage_of
 from bascule.core.calls import Call
 from bascule.core.chat import ANTHROPIC_MESSAGES, OPENAI_CHAT, ChatChunk, ChatRequest, ChatResponse, ChatStream
 from bascule.core.errors import InvalidRequest, UpstreamError, UpstreamInvalid, UpstreamRejected, UpstreamUnavailable
@@ -22,6 +22,7 @@ from bascule.core.upstream import MAX_ERROR_BYTES, status_error
 
 NAME: Final = "anthropic"
 DRAIN_S: Final = 0.02
+BETAS_NOTE: Final = "not_supported:anthropic-beta"
 _GOOD: Final = frozenset({"end_turn", "stop_sequence", "tool_use"})
 
 
@@ -35,14 +36,26 @@ class Settings(BaseModel):
         4096, gt=0, description="Longest answer where an OpenAI request does not say; required there."
     )
     max_reply_bytes: int = Field(20_000_000, gt=0, description="Largest answer accepted.")
+    betas: tuple[str, ...] = Field(
+        (), description='Names callers may send as anthropic-beta; others are left out. "*" allows all of them.'
+    )
+    thinking: Literal["adaptive", "budget"] = Field(
+        "adaptive",
+        description="How an OpenAI request's reasoning_effort is asked for: as effort with adaptive thinking, or as a budget "
+        "of thinking tokens for older models.",
+    )
 
 
 class AnthropicProvider:
+    wires = frozenset({ANTHROPIC_MESSAGES, OPENAI_CHAT})
+
     def __init__(self, settings: Settings, http: HttpClient, key: str) -> None:
         self._url = settings.base_url.rstrip("/") + "/messages"
         self._http = http
         self._key = key
         self._max_tokens = settings.max_tokens
+        self._thinking = settings.thinking
+        self._betas = frozenset(settings.betas)
         self._max_reply_bytes = settings.max_reply_bytes
         self._headers = {"content-type": "application/json", "anthropic-version": settings.version}
         if key:
@@ -56,21 +69,24 @@ class AnthropicProvider:
             await reply.aclose()
         try:
             message = msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             message = None
         if not isinstance(message, dict) or not isinstance(message.get("content"), list):
             raise UpstreamInvalid("The model's provider sent an answer that is not a message.")
-        completion, text, finish = to_completion(message, int(call.started_at_s))
-        native = request.wire == ANTHROPIC_MESSAGES
+        if request.wire == ANTHROPIC_MESSAGES:
+            text, finish = text_of(message), message.get("stop_reason")
+        else:
+            completion, text, finish = to_completion(message, int(call.started_at_s))
+            body = msgspec.json.encode(completion)
         tools = any(block.get("type") == "tool_use" for block in message["content"])
         return ChatResponse(
             wire=request.wire,
-            body=body if native else msgspec.json.encode(completion),
+            body=body,
             model=request.model,
             provider=NAME,
             usage=usage_of(message.get("usage")),
             text=text,
-            finish=message.get("stop_reason") if native else finish,
+            finish=finish,
             complete=message.get("stop_reason") in _GOOD and (bool(text.strip()) or tools),
         )
 
@@ -93,7 +109,8 @@ class AnthropicProvider:
         return ChatStream(_after(first, chunks), wire=request.wire, model=request.model, provider=NAME, close=close)
 
     async def _post(self, request: ChatRequest, call: Call) -> HttpReply:
-        reply = await self._http.post(self._url, self._headers, self._outgoing(request, call), call.deadline.check())
+        headers = self._with_betas(request, call) if request.betas else self._headers
+        reply = await self._http.post(self._url, headers, self._outgoing(request, call), call.deadline.check())
         if reply.status == 200:
             return reply
         try:
@@ -112,12 +129,19 @@ class AnthropicProvider:
         )
         raise _in_words_of(request, error)
 
+    def _with_betas(self, request: ChatRequest, call: Call) -> Mapping[str, str]:
+        """The operator's headers and those of the caller's betas that the operator allows."""
+        allowed = [name for name in request.betas if "*" in self._betas or name in self._betas]
+        if len(allowed) < len(request.betas) and BETAS_NOTE not in call.degraded:
+            call.degraded.append(BETAS_NOTE)
+        return {**self._headers, "anthropic-beta": ",".join(allowed)} if allowed else self._headers
+
     def _outgoing(self, request: ChatRequest, call: Call) -> bytes:
         if request.wire == ANTHROPIC_MESSAGES:
             return with_model(request.body, request.view, request.model)
         if request.wire != OPENAI_CHAT:
             raise InvalidRequest("This model does not take requests in this format.", param="model")
-        body, dropped = to_messages(request.view, request.model, self._max_tokens)
+        body, dropped = to_messages(request.view, request.model, self._max_tokens, thinking=self._thinking)
         notes = [f"not_supported:{name[:40]}" for name in dropped[:10]]
         call.degraded.extend(note for note in notes if note not in call.degraded)
         return msgspec.json.encode(body)
@@ -144,7 +168,7 @@ def _in_words_of(request: ChatRequest, error: UpstreamError) -> UpstreamError:
     if not isinstance(error, UpstreamRejected) or request.wire == ANTHROPIC_MESSAGES:
         return error
     found: Any = None
-    with suppress(msgspec.DecodeError, UnicodeDecodeError):
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         found = msgspec.json.decode(error.body)
     inner = found.get("error") if isinstance(found, dict) else None
     said = inner if isinstance(inner, dict) else {}

@@ -1,6 +1,6 @@
 """What personal data and secrets look like: each recogniser proposes spans and checks them (checksums, context).
 
-Works on the folded text of `redact` (ASCII digits, no invisible characters), so none of them knows about tricks.
+Works on the folded text of `recognise.find` (ASCII digits, no invisible characters), so none of them knows about tricks.
 Sources: ISO/IEC 7812 (cards, Luhn), ISO 13616 (IBAN, mod 97), SSA's rules for numbers never issued, and the documented
 prefixes of vendors' keys.
 """
@@ -61,7 +61,7 @@ _VERSION_CONTEXT: Final = re.compile(r"(?:version|release|build|v|ver\.?|section
 _PRIVATE_KEY: Final = re.compile(
     r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----.{0,20000}?(?:-----END [A-Z0-9 ]{0,30}-----|\Z)", re.DOTALL
 )
-_KNOWN_KEY: Final = re.compile(
+KNOWN_KEY: Final = re.compile(
     r"(?<![A-Za-z0-9_\-])(?:"
     r"(?:sk|pk|rk)[-_](?:[A-Za-z0-9]{1,12}[-_]){0,3}[A-Za-z0-9_\-]{16,200}"  # OpenAI, Anthropic, Stripe
     r"|bsk_[A-Za-z0-9_\-]{20,60}"
@@ -73,6 +73,12 @@ _KNOWN_KEY: Final = re.compile(
     r"|eyJ[A-Za-z0-9_\-]{8,4000}\.eyJ[A-Za-z0-9_\-]{4,4000}\.[A-Za-z0-9_\-]{0,4000}"
     r")(?![A-Za-z0-9_\-])"
 )
+# Of KNOWN_KEY: what any of them begins with.
+KEY_PREFIXES: Final = (
+    "sk-", "sk_", "pk-", "pk_", "rk-", "rk_", "bsk_", "AKIA", "ASIA", "AROA", "AIDA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_",
+    "github_pat_", "glpat-", "xoxa-", "xoxb-", "xoxe-", "xoxo-", "xoxp-", "xoxr-", "xoxs-", "xapp-", "AIza", "ya29.", "hf_",
+    "npm_", "pypi-", "dop_v1_", "SG.", "eyJ",
+)  # fmt: skip
 _SHORT_PROJECT_KEY: Final = re.compile(
     r"(?<![A-Za-z0-9_\-])sk-(?:proj|ant|live|test|svcacct)[A-Za-z0-9]{0,8}-[A-Za-z0-9_\-]{3,200}"
 )
@@ -187,7 +193,7 @@ def ip(text: str, _: str) -> Iterator[Finding]:
 
 
 def key(text: str, context: str) -> Iterator[Finding]:
-    for pattern in (_KNOWN_KEY, _SHORT_PROJECT_KEY):
+    for pattern in (KNOWN_KEY, _SHORT_PROJECT_KEY):
         yield from (Finding(kind="key", start=m.start(), end=m.end()) for m in pattern.finditer(text))
     for match in _ASSIGNED.finditer(text):
         value = match.group(1).rstrip(".")

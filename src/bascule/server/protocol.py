@@ -1,0 +1,134 @@
+"""uvicorn's HTTP/1.1 protocol with a cheaper way out: the head waits for the first piece of the body, so that a reply is one write.
+
+Our own replies are built from checked values, so that the letters of every header need not be looked at again; a header that
+comes from elsewhere must go through `failures.header_value`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any, Final
+from urllib.parse import unquote
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+HEAD_S: Final = 15.0
+
+
+class Cycle(RequestResponseCycle):
+    """One request and its reply. Unlike the original it trusts the application to send messages in their order."""
+
+    head: bytes = b""
+
+    async def send(self, message: Any) -> None:
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
+            return
+        if not self.response_started:
+            self._start(message["status"], message["headers"])
+            return
+        if self.response_complete:
+            raise RuntimeError("The response is complete already.")
+        self._body(message["body"], message.get("more_body", False))
+
+    def _start(self, status: int, headers: Any) -> None:
+        self.response_started = True
+        self.waiting_for_100_continue = False
+        content = [STATUS_LINE[status]]
+        closes = False
+        self.chunked_encoding = self.scope["method"] != "HEAD" and status not in (204, 304)
+        for name, value in (*self.default_headers, *headers):
+            if name == b"content-length":
+                self.chunked_encoding = False
+            elif name == b"connection":
+                closes = value == b"close"
+            content += (name, b": ", value, b"\r\n")
+        if closes:
+            self.keep_alive = False
+        elif not self.keep_alive:
+            content.append(b"connection: close\r\n")
+        if self.chunked_encoding:
+            content.append(b"transfer-encoding: chunked\r\n")
+        content.append(b"\r\n")
+        self.head = b"".join(content)
+
+    def _body(self, body: bytes, more: bool) -> None:
+        out = self.head
+        self.head = b""
+        if self.scope["method"] != "HEAD":
+            if not self.chunked_encoding:
+                out += body
+            elif body:
+                out += b"%x\r\n%b\r\n" % (len(body), body)
+        if not more and self.chunked_encoding:
+            out += b"0\r\n\r\n"
+        if out:
+            self.transport.write(out)
+        if not more:
+            self.response_complete = True
+            self.message_event.set()
+            if not self.keep_alive:
+                self.transport.close()
+            self.on_response()
+
+
+class Protocol(HttpToolsProtocol):
+    """As uvicorn's, without what this server does not use: WebSockets, an access log, a root path, a limit of its own."""
+
+    head_since_s = 0.0  # loop time of the first byte of a head that is not complete; 0.0 without one
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self.head_since_s = self.loop.time()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if not self.head_since_s:
+            self.head_since_s = self.loop.time()
+
+    def on_headers_complete(self) -> None:
+        self.head_since_s = 0.0
+        parser, scope = self.parser, self.scope
+        version = parser.get_http_version()
+        scope["method"] = parser.get_method().decode("ascii")
+        if version != "1.1":
+            scope["http_version"] = version
+        url = self.url
+        if b"?" in url or not url.startswith(b"/"):
+            parsed = httptools.parse_url(url)
+            raw, scope["query_string"] = parsed.path or b"/", parsed.query or b""
+        else:
+            raw, scope["query_string"] = url, b""
+        path = raw.decode("ascii")
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["raw_path"] = raw
+        before = self.cycle
+        self.cycle = Cycle(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+
+
+def close_slow_heads(connections: Iterable[Any], now_s: float) -> int:
+    """Close connections whose request's head has not come within HEAD_S (or that never sent one); how many there were."""
+    slow = [c for c in connections if isinstance(c, Protocol) and c.head_since_s and now_s - c.head_since_s > HEAD_S]
+    for connection in slow:
+        connection.transport.abort()
+    return len(slow)
