@@ -69,6 +69,23 @@ async def test_a_configuration_that_is_not_valid_changes_nothing(tmp_path: Path)
                 assert app.settings == good
 
 
+async def test_a_change_that_fails_half_way_leaves_the_old_providers_at_work(tmp_path: Path) -> None:
+    async with fake_upstream() as up:
+        now = [tree(tmp_path, up, ["m"])]
+        async with running(now[0], work=False, source=lambda: now[0]) as (url, app, admin):
+            assert app.reloader is not None
+            unknown = Exact(policies={"x": {"kind": "nosuch"}}).policies
+            now[0] = tree(tmp_path, up, ["m"], max_reply_bytes=1000).model_copy(update={"policies": unknown})
+            with pytest.raises(ConfigError):
+                await app.reloader.reload()
+            async with aiohttp.ClientSession(url, headers={"authorization": f"Bearer {admin}"}) as http:
+                up.always = Fault(content="x" * 5000)  # more than the refused configuration would take
+                async with http.post("/v1/chat/completions", json=ask("m", "q")) as reply:
+                    assert reply.status == 200
+            now[0] = tree(tmp_path, up, ["m", "n"])
+            assert (await app.reloader.reload()).changed == ["models"]
+
+
 async def test_what_is_only_read_at_the_start_is_named(tmp_path: Path) -> None:
     async with fake_upstream() as up:
         now = [tree(tmp_path, up, ["m"])]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bascule.core.resources import Resources
-from bascule.plugins.state_stores import memory
+from bascule.plugins.state_stores import _counters, memory
 from bascule.plugins.state_stores.memory import ENTRY_OVERHEAD_BYTES, MemoryState
 from bascule.testing.state_store_contract import HandClock, StateStoreContract
 
@@ -34,14 +34,14 @@ async def test_an_entry_larger_than_all_memory_is_not_kept_and_drops_nothing_els
 
 
 async def test_counters_of_keys_long_gone_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "MAX_COUNTERS", 100)
+    monkeypatch.setattr(_counters, "MAX_COUNTERS", 100)
     clock = HandClock()
     store = MemoryState(clock=clock, wall=clock)
     for i in range(100):
         await store.admit(f"old-{i}", 10, 60)
     clock.move(120)
     await store.admit("new", 10, 60)
-    assert len(store._arrivals_ns) == 1
+    assert len(store._rates) == 1
 
 
 async def test_the_plugin_connects_with_its_settings() -> None:

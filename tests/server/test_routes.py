@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 
@@ -10,9 +9,9 @@ import aiohttp
 import msgspec
 import pytest
 
-from bascule.core.errors import StorageError, UpstreamTimeout
+from bascule.core.errors import UpstreamTimeout
 from bascule.server.table import HOT, OPEN, ROUTES
-from bascule.testing.server import ADMIN, CHATTER, CHUNK, DOCUMENT, READER, FakeApp, an_answer, serving, until
+from bascule.testing.server import ADMIN, CHATTER, CHUNK, DOCUMENT, READER, FakeApp, an_answer, serving
 
 
 def auth(key: str = ADMIN) -> dict[str, str]:
@@ -381,55 +380,3 @@ async def test_a_gateway_only_server_says_that_it_has_no_documents():
             async with http.post(path, json=body, headers=auth()) as reply:
                 assert reply.status == 404
                 assert "gateway only" in (await reply.json())["error"]["message"]
-
-
-async def test_live_and_ready_need_no_key_and_ready_asks_the_catalogue():
-    app = FakeApp()
-    async with serving(app) as (url, application), aiohttp.ClientSession(url) as http:
-        async with http.get("/livez") as reply:
-            assert (reply.status, await reply.json()) == (200, {"status": "alive"})
-        async with http.head("/livez") as reply:
-            assert (reply.status, await reply.read()) == (200, b"")
-        async with http.get("/readyz") as reply:
-            assert (reply.status, await reply.json()) == (200, {"status": "ready"})
-        application.drain()
-        async with http.get("/readyz") as reply:
-            assert (reply.status, await reply.json()) == (503, {"status": "draining"})
-            assert reply.headers["connection"] == "close"
-    app.catalogue.fails = StorageError("down")
-    async with serving(app) as (url, _), aiohttp.ClientSession(url) as http:
-        async with http.get("/readyz") as reply:
-            assert (reply.status, await reply.json()) == (503, {"status": "unavailable"})
-
-
-async def test_metrics_need_their_scope_and_count_by_route_pattern(fake):
-    _, http = fake
-    async with http.get(f"/v1/documents/{DOCUMENT}", headers=auth()) as reply:
-        assert reply.status == 200
-    async with http.get("/metrics", headers=auth(READER)) as reply:
-        assert reply.status == 403
-    async with http.get("/metrics", headers=auth()) as reply:
-        text = await reply.text()
-        assert reply.headers["content-type"].startswith("text/plain")
-    assert 'bascule_http_requests_total{route="/v1/documents/{id}",status="200"} 1.0' in text
-    assert 'bascule_degraded{what="lexical_only"} 1.0' in text
-    assert DOCUMENT not in text
-
-
-async def test_a_client_that_leaves_cancels_its_question(fake):
-    app, http = fake
-    started, cancelled = asyncio.Event(), asyncio.Event()
-
-    async def slow(principal, question, **given):
-        started.set()
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            cancelled.set()
-            raise
-
-    app.questions.answer = slow
-    asking = asyncio.create_task(http.post("/v1/answers", json={"question": "a"}, headers=auth()))
-    await asyncio.wait_for(started.wait(), 5)
-    asking.cancel()
-    await until(cancelled.is_set, 5)

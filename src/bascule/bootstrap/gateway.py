@@ -64,6 +64,17 @@ class Providers:
         self._open = now
         return dropped
 
+    def mark(self) -> dict[str, tuple[ProviderSettings, int, object, AsyncExitStack]]:
+        return self._open
+
+    async def back_to(self, mark: dict[str, tuple[ProviderSettings, int, object, AsyncExitStack]]) -> None:
+        """Undo an `open`: close what it opened."""
+        kept = {id(entry[3]) for entry in mark.values()}
+        fresh = [entry[3] for entry in self._open.values() if id(entry[3]) not in kept]
+        self._open = mark
+        for stack in fresh:
+            await stack.aclose()
+
     def now(self) -> dict[str, object]:
         return {name: entry[2] for name, entry in self._open.items()}
 

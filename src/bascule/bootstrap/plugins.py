@@ -20,7 +20,7 @@ def plugin(family: str, kind: str) -> Any:
     """The module `plugins/<family>/<kind>.py`. Raises ConfigError naming the kinds there are."""
     name = f"bascule.plugins.{family}.{kind}"
     package = importlib.import_module(f"bascule.plugins.{family}")
-    known = sorted(m.name for m in pkgutil.iter_modules(package.__path__))
+    known = sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_"))
     if not kind.isidentifier() or kind not in known:
         raise ConfigError(f"There is no {family} plugin of kind {kind!r}. Known kinds: {', '.join(known)}.")
     return importlib.import_module(name)

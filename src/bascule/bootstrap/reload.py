@@ -66,11 +66,17 @@ class Reloader:
             raise ConfigError("The models that answers from documents need cannot be removed while the server runs.")
         longest_s = max([app.settings.gateway.timeout_s, *(m.timeout_s or 0.0 for m in app.settings.models.values())])
         prices = await find_prices(wanted, models, settings.data.resolve())
+        mark = self._providers.mark()
         dropped = await self._providers.open(wanted, settings.gateway.max_reply_bytes)
         stack = AsyncExitStack()
-        layers = await open_layers(
-            settings, prices, self._providers, self._resources, app.state, app.calls, app.authenticator, stack
-        )
+        try:
+            layers = await open_layers(
+                settings, prices, self._providers, self._resources, app.state, app.calls, app.authenticator, stack
+            )
+        except BaseException:
+            await stack.aclose()
+            await self._providers.back_to(mark)
+            raise
         was = app.gateway.adopt(layers)
         app.settings = settings
         closing = [*dropped, *([self._policies] if self._policies is not None else [])]
