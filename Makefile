@@ -8,6 +8,8 @@ PY := .venv/bin/python
 export UV_PYTHON_DOWNLOADS ?= never
 export BASCULE_MODELS_DIR ?= $(CURDIR)/.models
 ARGS ?=
+# Test processes side by side.
+WORKERS ?= 2
 
 .PHONY: help setup demo test test-full check bench docs lock clean peer clients
 help: ## List the targets.
@@ -31,11 +33,11 @@ demo: setup ## The main job on real input; ARGS=--once exits at the end.
 
 test: setup clients ## All tests, the long suites in their short seeded forms.
 	.venv/bin/bascule models pull --quiet || true
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 test-full: setup clients ## All tests at the promised counts.
 	.venv/bin/bascule models pull --quiet || true
-	BASCULE_TEST_FULL=1 $(PY) -m pytest --timeout 1800 $(ARGS)
+	BASCULE_TEST_FULL=1 $(PY) -m pytest --timeout 1800 -n $(WORKERS) --dist worksteal $(ARGS)
 
 check: setup ## Lint, types, architecture, docs, generated files.
 	.venv/bin/ruff check src tests bench

@@ -54,6 +54,9 @@ def serve(
     ] = None,
 ) -> None:
     """Run the server until Ctrl-C or SIGTERM, then let running requests finish. SIGHUP reads the configuration again."""
+    import gc
+
+    gc.disable()  # until the server is ready: what is loaded now stays, and walking it again and again is a tenth of the start
     import logging
 
     from bascule.server.run import serve as run

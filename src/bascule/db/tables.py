@@ -123,14 +123,8 @@ documents = Table(
     _text("updated_at"),
     Column("deleted_at", SafeText),
     Index("ix_documents_acl_id", "tenant", "collection_id", "acl_id"),
-    Index(
-        "uq_documents_live_external_id",
-        "collection_id",
-        "external_id",
-        unique=True,
-        sqlite_where=text("deleted_at IS NULL"),
-        postgresql_where=text("deleted_at IS NULL"),
-    ),
+    # The migration makes it partial (WHERE deleted_at IS NULL). Said here too, it would load Postgres's dialect at every start.
+    Index("uq_documents_live_external_id", "collection_id", "external_id", unique=True),
 )
 
 # Only chunks of the version in search: a new version replaces them in its own commit, a delete removes them.

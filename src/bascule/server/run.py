@@ -58,6 +58,7 @@ def _settle_memory() -> None:
     """What was loaded at start stays until the end: the collector need not walk it again and again while calls pass."""
     gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(20_000, 20, 50)
 
 

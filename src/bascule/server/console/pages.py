@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bascule.core.errors import AuthenticationFailed, BasculeError, InvalidRequest, NotFound, StorageError
 from bascule.core.principals import SCOPE_ASK, SCOPE_INGEST, Principal
@@ -24,6 +23,8 @@ from bascule.server.failures import report, to_body, to_reply
 from bascule.server.route import checked_id
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
+
     from bascule.bootstrap import App
 
 _HERE: Final = Path(__file__).parent
@@ -46,7 +47,14 @@ class Console:
         self._sessions = Sessions()
         self._attempts = Attempts()
         self._files = {path.name: path.read_bytes() for path in (_HERE / "static").iterdir() if path.suffix in _TYPES}
-        self._templates = Environment(
+        self._get: dict[str, Fragment] = {"documents": self._documents, "jobs": self._jobs, "passage": self._passage}
+
+    @cached_property
+    def _templates(self) -> Environment:
+        """Loaded with the first page: a gateway that nobody looks at never needs it."""
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+        templates = Environment(
             loader=FileSystemLoader(_HERE / "templates"),
             autoescape=True,
             undefined=StrictUndefined,
@@ -54,8 +62,8 @@ class Console:
             lstrip_blocks=True,
         )
         # A changed file has another address, so that an upgrade never meets a stale copy.
-        self._templates.globals["version"] = hashlib.sha256(b"".join(self._files.values())).hexdigest()[:12]
-        self._get: dict[str, Fragment] = {"documents": self._documents, "jobs": self._jobs, "passage": self._passage}
+        templates.globals["version"] = hashlib.sha256(b"".join(self._files.values())).hexdigest()[:12]
+        return templates
 
     async def serve(self, exchange: Exchange, path: str, method: str) -> None:
         """Answer a path that is not of the API. Errors of pages are pages too."""
