@@ -9,6 +9,7 @@ import pytest
 
 import bascule.plugins.parsers as family
 from bascule.testing.documents import line, pdf
+from bascule.testing.office import deck, ebook, export, grid, post, shape, workbook
 from bascule.testing.parser_contract import check_parser
 
 KINDS = sorted(module.name for module in pkgutil.iter_modules(family.__path__) if not module.name.startswith("_"))
@@ -41,6 +42,33 @@ SAMPLES = {
     ),
     "csv": (b'item,days\nbooks,14\n"toys, small",30\n', ["books | 14", "toys, small | 30"]),
     "pdf": (pdf([line("Money comes back"), line("within 30 days")]), ["Money comes back", "within 30 days"]),
+    "json": (
+        b'{"title": "Shop", "goods": [{"item": "books", "days": 14}, {"item": "toys", "days": 30}], "note": "Ask us."}',
+        ["books | 14", "note: Ask us."],
+    ),
+    "xml": (
+        b"<?xml version='1.0'?><shop><title>Shop</title><p>Ask <b>us</b> first.</p><goods><g><item>books</item><days>14</days></g>"
+        b"<g><item>toys</item><days>30</days></g></goods></shop>",
+        ["Shop", "Ask us first.", "toys | 30"],
+    ),
+    "eml": (
+        b"From: Ann <ann@example.test>\r\nTo: bob@example.test\r\nSubject: Refund policy\r\nMIME-Version: 1.0\r\n\r\n"
+        b"Money comes back\r\nwithin 30 days.\r\n\r\n> older words\r\n",
+        ["Refund policy", "Ann", "within 30 days."],
+    ),
+    "epub": (
+        ebook(["<h1>One</h1><p>Money comes back.</p>", "<h1>Two</h1><p>Within 30 days.</p>"]),
+        ["One", "Money comes back.", "Within 30 days."],
+    ),
+    "wxr": (
+        export(post("Refunds", "<p>Money comes back.</p>") + post("Draft", "SECRET", status="draft")),
+        ["Refunds", "Money comes back."],
+    ),
+    "xlsx": (workbook({"Goods": grid([["Item", "Days"], ["Books", "14"]])}), ["Item | Days", "Books | 14"]),
+    "pptx": (
+        deck([shape("Refund policy", place="title") + shape("Money comes back.")], notes={1: "Say it slowly."}),
+        ["Refund policy", "Money comes back.", "Say it slowly."],
+    ),
     "docx": (word_file(), ["Refund policy", "Money comes back within 30 days.", "Books | 14"]),
 }
 

@@ -47,8 +47,8 @@ def test_content_decides_and_the_name_breaks_ties(data, name, kind):
 @pytest.mark.parametrize(
     ("data", "what"),
     [
-        (archive(xl__workbook="x"), "Excel"),
-        (archive(ppt__slides="x"), "PowerPoint"),
+        (archive(xl__workbook="x"), "Excel workbook in binary form"),
+        (archive(content="x", **{"content.xml": "x"}), "OpenDocument"),
         (archive(readme="x"), "zip archive"),
         (b"PK\x03\x04 and then nothing", "damaged zip"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(100), "encrypted or old"),

@@ -19,15 +19,26 @@ MEDIA_TYPES: Final = {
     "csv": "text/csv",
     "pdf": "application/pdf",
     "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+    "epub": "application/epub+zip",
+    "json": "application/json",
+    "xml": "application/xml",
+    "wxr": "application/rss+xml",
+    "eml": "message/rfc822",
 }
-_BY_EXTENSION: Final = {
-    "txt": "txt", "text": "txt", "log": "txt", "md": "md", "markdown": "md", "mdown": "md", "html": "html", "htm": "html",
-    "xhtml": "html", "csv": "csv", "tsv": "csv", "pdf": "pdf", "docx": "docx",
+_OTHER_TYPES: Final = {
+    "text/xml": "xml", "application/jsonl": "json", "application/x-ndjson": "json", "text/json": "json", "text/x-markdown": "md",
+    "text/tab-separated-values": "csv", "application/xhtml+xml": "html", "application/csv": "csv",
+}  # fmt: skip
+_BY_EXTENSION: Final = {kind: kind for kind in MEDIA_TYPES} | {
+    "text": "txt", "log": "txt", "markdown": "md", "mdown": "md", "htm": "html", "xhtml": "html", "tsv": "csv", "docm": "docx",
+    "xlsm": "xlsx", "pptm": "pptx", "ppsx": "pptx", "jsonl": "json", "ndjson": "json", "rss": "xml", "atom": "xml",
 }  # fmt: skip
 _UNSUPPORTED: Final = (
     (
         b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
-        "an encrypted or old (.doc, .xls) Office file; remove its password or save it as .docx",
+        "an encrypted or old (.doc, .xls, .ppt) Office file; remove its password or save it as .docx, .xlsx or .pptx",
     ),
     (b"{\\rtf", "a Rich Text file; save it as .docx"),
     (b"%!PS", "a PostScript file; save it as .pdf"),
@@ -60,6 +71,19 @@ _MD_MARKS: Final = (
     re.compile(r"^\|?\s*:?-{3,}:?\s*\|", re.M),
     re.compile(r"\*\*[^*\n]+\*\*"),
 )
+_MAIL_HEADER: Final = re.compile(
+    rb"(?:return-path|received|delivered-to|from|to|cc|date|subject|message-id|mime-version|content-type|reply-to|sender|x-[\w-]{1,40}"
+    rb"|arc-[\w-]{1,40}|dkim-signature|authentication-results)[ \t]*:",
+    re.I,
+)
+_WXR: Final = re.compile(r"<rss\b[^>]{0,2000}xmlns:wp=[\"']http://wordpress\.org/export/", re.I)
+_XML_START: Final = re.compile(r"\s*<\?xml\b")
+_OFFICE: Final = {
+    "docx": ("Word", "a word processor"),
+    "xlsx": ("Excel", "a spreadsheet program"),
+    "pptx": ("PowerPoint", "a presentation program"),
+    "epub": ("e-book", "an e-book program"),
+}
 _DELIMITERS: Final = ",;\t|"
 _SAMPLE_CHARS: Final = 20_000
 
@@ -91,6 +115,8 @@ def detect(data: bytes, name: str, media_type: str = "") -> Detected:
         raise IngestError("The file is empty. Check the export that made it and send it again.", reason="empty")
     claimed = _BY_EXTENSION.get(extension(name)) or _by_media_type(media_type)
     binary = _binary_kind(data, claimed)
+    if not binary and _is_mail(data, claimed):
+        binary = "eml"  # each of its parts has an encoding of its own
     if binary:
         return Detected(kind=binary, data=data, claimed=claimed)
     decoded = decode(data)
@@ -126,7 +152,7 @@ def _named(claimed: str) -> str:
 
 def _by_media_type(media_type: str) -> str:
     wanted = media_type.split(";")[0].strip().lower()
-    return next((kind for kind, known in MEDIA_TYPES.items() if known == wanted), "")
+    return next((kind for kind, known in MEDIA_TYPES.items() if known == wanted), _OTHER_TYPES.get(wanted, ""))
 
 
 def _binary_kind(data: bytes, claimed: str) -> str:
@@ -149,23 +175,42 @@ def _zip_kind(data: bytes, claimed: str) -> str:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = set(archive.namelist())
     except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, OSError):
-        if claimed == "docx":
+        if claimed in _OFFICE:
+            kind, program = _OFFICE[claimed]
             raise IngestError(
-                "The Word file is damaged: its archive cannot be read. Open it in a word processor and save it again.",
+                f"The {kind} file is damaged: its archive cannot be read. Open it in {program} and save it again.",
                 reason="damaged",
             ) from None
         raise _unsupported("a damaged zip archive") from None
-    if "word/document.xml" in names:
-        return "docx"
+    for kind, part in (("docx", "word/document.xml"), ("xlsx", "xl/workbook.xml"), ("pptx", "ppt/presentation.xml")):
+        if part in names:
+            return kind
+    if "META-INF/container.xml" in names:
+        return "epub"
     for prefix, what in (
-        ("xl/", "an Excel workbook; save its sheets as .csv"),
-        ("ppt/", "a PowerPoint file; save it as .pdf"),
-        ("META-INF/container.xml", "an e-book; convert it to .html"),
-        ("content.xml", "an OpenDocument file; save it as .docx or .pdf"),
+        ("xl/", "an Excel workbook in binary form; save it as .xlsx"),
+        ("content.xml", "an OpenDocument file; save it as .docx, .xlsx, .pptx or .pdf"),
     ):
         if any(name.startswith(prefix) for name in names):
             raise _unsupported(what)
     raise _unsupported("a zip archive; unpack it and send the files")
+
+
+def _is_mail(data: bytes, claimed: str) -> bool:
+    """Its first lines are headers of a mail. A text that only begins with "From:" is none, unless its name says so."""
+    if claimed not in ("", "eml", "txt"):
+        return False
+    lines = [
+        line for line in data[:8_000].lstrip(b"\xef\xbb\xbf\r\n").split(b"\n")[:40] if line[:1] not in (b" ", b"\t")
+    ]
+    if not lines or not _MAIL_HEADER.match(lines[0]):
+        return False
+    found = {m.group().lower().rstrip(b": \t") for line in lines if (m := _MAIL_HEADER.match(line))}
+    if claimed == "eml":
+        return True
+    return (
+        bool(found & {b"from", b"received"}) and len(found & {b"message-id", b"mime-version", b"date", b"subject"}) >= 2
+    )
 
 
 def _text_kind(text: str, claimed: str, suffix: str) -> str:
@@ -174,6 +219,9 @@ def _text_kind(text: str, claimed: str, suffix: str) -> str:
         return "html"
     if claimed == "html" and _HTML_TAG.search(sample):
         return "html"
+    data_kind = _data_kind(text, sample, claimed)
+    if data_kind:
+        return data_kind
     if claimed == "md":
         return "md"
     if claimed == "csv":
@@ -181,6 +229,25 @@ def _text_kind(text: str, claimed: str, suffix: str) -> str:
     if claimed == "txt":
         return "txt"
     return _unnamed_kind(sample) if suffix in ("", "bin", "dat", "tmp") or claimed else "txt"
+
+
+def _data_kind(text: str, sample: str, claimed: str) -> str:
+    """XML and JSON: by their content where it says so, by their name where it could be."""
+    start = sample.lstrip("\ufeff \t\r\n")[:1]
+    if start == "<" and (claimed in ("xml", "wxr") or _XML_START.match(sample.lstrip("\ufeff"))):
+        return "wxr" if _WXR.search(sample) else "xml"
+    if start and start in "{[" and claimed in ("", "json") and _is_json(text):
+        return "json"
+    return "txt" if claimed in ("json", "xml", "wxr") else ""
+
+
+def _is_json(text: str) -> bool:
+    try:
+        msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        lines = [line for line in text.splitlines()[:20] if line.strip()][:-1]
+        return len(lines) >= 2 and all(line.lstrip().startswith("{") and line.rstrip().endswith("}") for line in lines)
+    return True
 
 
 def _unnamed_kind(sample: str) -> str:

@@ -8,10 +8,10 @@ import re
 from typing import Final
 
 from bascule.core.errors import IngestError
-from bascule.core.parsing import Block, ParsedDocument, Parser
+from bascule.core.parsing import ParsedDocument, Parser
+from bascule.plugins.parsers._tables import table
 
 _DELIMITERS: Final = ",;\t|"
-_VALUE: Final = re.compile(r"[+-]?[\d.,\s]*\d[%€$£]?|\d{4}-\d\d-\d\d.*|\S+@\S+\.\S+")
 _MAX_CELL_CHARS: Final = 1_000_000
 _MAX_COLUMNS: Final = 2_000
 
@@ -30,7 +30,7 @@ class CsvParser:
             raise IngestError("The table has no rows. Check the export that made it.", reason="empty")
         if max(map(len, rows)) > _MAX_COLUMNS:
             raise IngestError(f"The table has more than {_MAX_COLUMNS} columns. Split it.", reason="too_large")
-        return ParsedDocument(title="", blocks=(_table(rows),))
+        return ParsedDocument(title="", blocks=(table(rows),))
 
 
 def _delimiter(text: str) -> str:
@@ -44,15 +44,6 @@ def _delimiter(text: str) -> str:
         if usual and score > best_score:
             best, best_score = delimiter, score
     return best
-
-
-def _table(rows: list[list[str]]) -> Block:
-    width = max(map(len, rows))
-    cells = [tuple(cell.strip() for cell in row) + ("",) * (width - len(row)) for row in rows]
-    if any(_VALUE.fullmatch(cell) for cell in cells[0]):
-        cells.insert(0, ("",) * width)  # no header: nothing is repeated above the rows, and no name is invented
-    text = "\n".join(" | ".join(row) for row in cells if any(row))
-    return Block(kind="table", text=text, rows=tuple(cells))
 
 
 parser: Parser = CsvParser()

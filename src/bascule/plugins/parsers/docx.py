@@ -22,11 +22,8 @@ from lxml import etree  # type: ignore[import-untyped]
 
 from bascule.core.errors import IngestError
 from bascule.core.parsing import Block, ParsedDocument, Parser
+from bascule.plugins.parsers._archives import check_archive
 
-_MAX_UNPACKED_BYTES: Final = 300_000_000
-_MAX_PARTS: Final = 5_000
-_MAX_RATIO: Final = 200
-_RATIO_FROM_BYTES: Final = 20_000_000
 _TINY_HALF_POINTS: Final = 3
 _W: Final = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _FALLBACK: Final = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
@@ -40,7 +37,7 @@ _DAMAGED: Final = (
 class DocxParser:
     def parse(self, data: bytes, name: str) -> ParsedDocument:
         try:
-            _check_archive(data)
+            check_archive(data, "Word")
             document = docx.Document(io.BytesIO(data))
             removed: Counter[str] = Counter()
             blocks = _Walk(document, removed).blocks()
@@ -55,34 +52,6 @@ class DocxParser:
             raise IngestError("The Word file has no visible text in it.", reason="empty")
         heading = next((b.text for b in blocks if b.kind == "heading"), "")
         return ParsedDocument(title=title or heading, blocks=tuple(blocks), removed=dict(removed))
-
-
-def _check_archive(data: bytes) -> None:
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        parts = archive.infolist()
-        total = sum(part.file_size for part in parts)
-        if len(parts) > _MAX_PARTS or total > _MAX_UNPACKED_BYTES:
-            raise IngestError("The Word file unpacks to far more than a document holds. Split it.", reason="too_large")
-        if total > _RATIO_FROM_BYTES and total > _MAX_RATIO * len(data):
-            raise IngestError("The Word file is packed like an archive bomb and was not opened.", reason="too_large")
-        if any(part.flag_bits & 1 for part in parts):
-            raise IngestError("The Word file is encrypted. Remove its password and send it again.", reason="encrypted")
-        for part in parts:
-            if part.filename.endswith((".xml", ".rels")):
-                _check_part(archive, part)
-
-
-def _check_part(archive: zipfile.ZipFile, part: zipfile.ZipInfo) -> None:
-    with archive.open(part) as file:
-        tail = b""
-        while piece := file.read(1 << 20):
-            window = (tail + piece).replace(b"\0", b"")  # UTF-16 hides the word from a plain search
-            if b"<!DOCTYPE" in window or b"<!ENTITY" in window:
-                raise IngestError(
-                    "The Word file declares a document type, which Word never does: it was not opened.",
-                    reason="hostile",
-                )
-            tail = piece[-32:]
 
 
 class _Walk:
