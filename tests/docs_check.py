@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from bascule.cli.app import app
-from bascule.settings import ModelSettings, Settings, TargetSettings
+from bascule.settings import ModelSettings, SemanticCacheSettings, Settings, SourceSettings, TargetSettings
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 WIDTH: Final = 100
@@ -154,6 +154,8 @@ def configuration_page() -> str:
         _providers(),
         _table(f"## `[models.NAME]`\n\n{about}", ModelSettings),
         _table("### A target", TargetSettings),
+        _table("### `semantic_cache`", SemanticCacheSettings),
+        _sources(),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -164,6 +166,15 @@ def _providers() -> str:
     return (
         f"## `[providers.NAME]`\n\n{about}. `kind` is the name of a file in `bascule/plugins/providers`; every other key\n"
         f"belongs to that plugin:\n\n{kinds}"
+    )
+
+
+def _sources() -> str:
+    title = f"## `[sources.NAME]`\n\n{Settings.model_fields['sources'].description or ''}"
+    kinds, fetchers = ("\n".join(_plugin_settings(family)) for family in ("connectors", "fetchers"))
+    return (
+        f"{_table(title, SourceSettings)}\n\nEvery other key belongs to the connector of that `kind`:\n\n{kinds}\n\n"
+        f"`[fetcher]` has the keys of its kind:\n\n{fetchers}"
     )
 
 

@@ -28,6 +28,9 @@ class ServerSettings(Section):
     port: int = Field(8400, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
     max_body_bytes: int = Field(10_000_000, gt=0, description="Largest request body; uploads have their own limit.")
     max_upload_bytes: int = Field(50_000_000, gt=0, description="Largest uploaded document.")
+    fetch_urls: bool = Field(
+        False, description="Let holders of the scope ingest bring documents by public URL; see [fetcher]."
+    )
     drain_s: float = Field(20.0, ge=0, description="After SIGTERM, how long running requests may finish.")
     allowed_hosts: tuple[str, ...] = Field(
         (), description="Host names the console answers to, besides loopback; guards against DNS rebinding."
@@ -141,6 +144,17 @@ class TargetSettings(Section):
     )
 
 
+class SemanticCacheSettings(Section):
+    """Answers from the cache for questions in nearly the same words."""
+
+    embedding_model: str = Field(description="A name under [models] that embeds, or minilm for the built-in model.")
+    threshold: float = Field(
+        0.9, ge=0.5, le=1, description="Least cosine of the two questions; the verifier has to agree as well."
+    )
+    max_entries: int = Field(10_000, gt=0, le=1_000_000, description="Questions each process knows for the model.")
+    timeout_s: float = Field(0.05, gt=0, le=5, description="Most that embedding may take; later, the model is asked.")
+
+
 class ModelSettings(Section):
     targets: tuple[TargetSettings, ...] = Field(
         min_length=1, description="Tried in order: the first is the fallback's first."
@@ -169,6 +183,11 @@ class ModelSettings(Section):
     remote_tools: bool = Field(
         False, description="Let requests name servers that the vendor calls (MCP), with credentials for them."
     )
+    semantic_cache: SemanticCacheSettings | None = Field(
+        None,
+        description="Answer questions in nearly the same words from the cache: a table with `embedding_model`, `threshold` (0.9),"
+        " `max_entries` (10000), `timeout_s` (0.05). Without it, only the very same request.",
+    )
     limits: LimitSettings | None = Field(
         None, description="Of all calls of this model together, whoever makes them: the keys of [limits.tenant]."
     )
@@ -186,6 +205,39 @@ class StoreSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
     kind: str
+
+
+class FetcherSettings(BaseModel):
+    """`kind` names a file in plugins/fetchers; every other key belongs to that plugin's own Settings."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    kind: str = "guarded"
+
+
+class SourceRightsSettings(Section):
+    allow: tuple[str, ...] = Field((), description="Who may read: public, user:U, group:G or role:R.")
+    deny: tuple[str, ...] = Field((), description="Who may not, whatever else allows it.")
+
+
+class SourceSettings(BaseModel):
+    """`kind` names a file in plugins/connectors; keys that are not listed here belong to that plugin's own Settings."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    kind: str = Field(description="folder, url, sitemap, crawl or feed.")
+    collection: str = Field(description="Where its documents go; made on first use.")
+    tenant: str = Field("default", description="Whose documents they are.")
+    allow: tuple[str, ...] | None = Field(
+        None, description="Who may read its documents; without it only administrators, or as the collection says."
+    )
+    deny: tuple[str, ...] = Field((), description="Who may not, whatever else allows it.")
+    rights: dict[str, SourceRightsSettings] = Field(
+        {}, description="Rights by pattern of the document's id (path or URL); the last that matches decides."
+    )
+    max_deleted_share: float = Field(
+        0.2, ge=0, le=1, description="When more of it than this has gone at once, nothing is deleted without a word."
+    )
+    every_s: float | None = Field(None, ge=1, description="Read again and again, so far apart; without it on request.")
 
 
 class RagSettings(Section):
@@ -228,6 +280,12 @@ class Settings(BaseSettings):
     catalogue: CatalogueSettings = CatalogueSettings()
     state_store: StoreSettings = Field(StoreSettings(kind="memory"), description="Counters, cache entries and leases.")
     rag: RagSettings = RagSettings()
+    sources: dict[str, SourceSettings] = Field(
+        {}, description="Where documents come from by themselves, by name: folders and web sites."
+    )
+    fetcher: FetcherSettings = Field(
+        FetcherSettings(), description="How pages of web sites are got, and what may be reached that is not public."
+    )
 
     @classmethod
     def settings_customise_sources(

@@ -127,9 +127,9 @@ async def test_a_stream_nobody_reads_is_not_collected_without_bound(tmp_path: Pa
             for http, reply in zip(sessions, replies, strict=True):
                 reply.close()
                 await http.close()
-        # At most the largest answer accepted (20 MB) each, and what sockets hold; the torrent is of 190 MB each.
-        assert world.proxies["fast"].sent_bytes < 4 * 30_000_000
-    assert resident_bytes() - before < 300_000_000
+        # What a flight may run ahead (1 MB) each, and what the kernel keeps for sockets; the torrent is of 190 MB each.
+        assert world.proxies["fast"].sent_bytes < 4 * 20_000_000
+    assert resident_bytes() - before < 100_000_000
 
 
 async def test_a_reader_who_does_not_read_holds_nobody_back(tmp_path: Path) -> None:

@@ -22,7 +22,17 @@ from bascule.gateway.gateway import build
 from bascule.gateway.retry import FLOOR_PER_S, RetryBudget
 from bascule.gateway.routes import Limits, Options, Route, Target
 from bascule.plugins.state_stores.memory import MemoryState
-from bascule.testing.gateway import ScriptedModel, bench, call, collect, http_client, openai_provider, request, said
+from bascule.testing.gateway import (
+    ScriptedModel,
+    bench,
+    call,
+    collect,
+    http_client,
+    openai_provider,
+    request,
+    said,
+    until,
+)
 from bascule.testing.state_store_contract import HandClock
 from bascule.testing.upstream import Fault, fake_upstream
 
@@ -263,6 +273,38 @@ async def test_a_storm_on_a_half_open_breaker_probes_with_exactly_one_call() -> 
         assert (len(running), len(up.calls)) == (1, 3)
         up.always.gate.set()  # type: ignore[union-attr]
         assert (await running.pop()).text
+
+
+async def test_a_probe_is_one_attempt_however_many_tries_a_call_may_have() -> None:
+    errors = [UpstreamUnavailable("x", retry_after_s=0.0)] * 20
+    model = ScriptedModel(*errors)
+    b = bench(model, options=Options(max_attempts=2, breaker_failures=2, breaker_open_s=0.05, retry_floor=100))
+    for i in range(2):
+        with pytest.raises(UpstreamUnavailable):
+            await b.gateway.chat(request(f"q{i}"), call())
+    # The second call's first failure did not open it: a fault is a call that failed with all its tries.
+    assert len(model.requests) == 4
+    for turn in range(3):
+        await asyncio.sleep(0.06)  # the breaker's own time
+        probe = call()
+        with pytest.raises(UpstreamUnavailable, match="x"):
+            await b.gateway.chat(request(f"probe {turn}"), probe)
+        assert (len(probe.attempts), len(model.requests)) == (1, 5 + turn)
+
+
+async def test_a_call_that_waits_to_try_again_does_not_when_others_have_opened_the_breaker() -> None:
+    model = ScriptedModel(
+        *[UpstreamUnavailable("first", retry_after_s=0.05)] + [UpstreamRejected("no", status=400)] * 9
+    )
+    b = bench(model, options=Options(max_attempts=2, breaker_failures=1, retry_floor=100))
+    waiting = asyncio.create_task(b.gateway.chat(request("waits"), call()))
+    await until(lambda: model.requests)
+    model.script.insert(0, UpstreamUnavailable("second", retry_after_s=100.0))
+    with pytest.raises(UpstreamUnavailable, match="second"):
+        await b.gateway.chat(request("opens it"), call())
+    with pytest.raises(UpstreamUnavailable, match="first"):
+        await waiting
+    assert len(model.requests) == 2
 
 
 async def test_an_open_breaker_asks_nobody_and_says_when() -> None:

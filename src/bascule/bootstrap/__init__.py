@@ -117,6 +117,10 @@ async def _open(settings: Settings, stack: AsyncExitStack, source: Callable[[], 
         from bascule.bootstrap.documents import open_documents
 
         await open_documents(app, models, resources, stack)
+    if settings.sources or settings.server.fetch_urls:
+        from bascule.bootstrap.sources import open_sources
+
+        await open_sources(app, resources, stack)
     return app
 
 
@@ -130,10 +134,11 @@ async def _upkeep(app: App) -> None:
                 mark = await app.catalogue.deletion_mark()
             if app.ingest is not None:
                 await app.ingest.settle()
-            mark, gone = await app.catalogue.deletions_since(mark)
+            later, gone = await app.catalogue.deletions_since(mark)
             for document_id in gone:
                 await app.state.purge(document_id)
             await sweep(gone)
+            mark = later
         except StorageError as error:  # the next round does it: nothing is settled that was not done
             log.warning("upkeep waits: %s", error.message)
         await asyncio.sleep(UPKEEP_EVERY_S)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bascule.access.authenticate import Authenticator
 from bascule.access.keys import KeyService
 from bascule.access.rights import RightsService
+from bascule.core.connectors import SkippedItem, SourceItem
 from bascule.core.state import StateStore
 from bascule.core.vectors import VectorStore
 from bascule.db.catalogue import SqlCatalogue
@@ -18,6 +20,7 @@ from bascule.settings import Settings
 
 if TYPE_CHECKING:  # a gateway without rag loads none of it
     from bascule.bootstrap.reload import Reloader
+    from bascule.bootstrap.sources import Sources
     from bascule.rag.index import Indexer
     from bascule.rag.ingest import Ingest
     from bascule.rag.questions import Questions
@@ -40,5 +43,7 @@ class App:
     indexer: Indexer | None = None
     questions: Questions | None = None
     store: VectorStore | None = None
+    sources: Sources | None = None  # None without [sources]
+    fetch_document: Callable[[str], Awaitable[SourceItem | SkippedItem]] | None = None  # with server.fetch_urls
     reloader: Reloader | None = None  # with a source of settings: takes changes without a restart
     degraded: list[str] = field(default_factory=list)  # what was missing at start, in words (law 11)

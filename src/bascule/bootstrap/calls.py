@@ -9,12 +9,13 @@ from bascule.bootstrap.prices import Prices
 from bascule.core.keys import KeyRecord
 from bascule.core.principals import Principal
 from bascule.gateway.prices import Price
-from bascule.gateway.routes import UNLIMITED, Limits, Options, Route, Target
+from bascule.gateway.routes import UNLIMITED, Limits, Options, Route, SemanticCache, Target
 from bascule.settings import (
     GatewaySettings,
     LimitSettings,
     ModelSettings,
     ProviderSettings,
+    SemanticCacheSettings,
     Settings,
     TargetSettings,
 )
@@ -27,11 +28,13 @@ NO_PRICES: Prices = {}
 def with_built_in(settings: Settings) -> tuple[dict[str, ProviderSettings], dict[str, ModelSettings], list[str]]:
     """Providers and models, plus the built-in embedding model where it is wanted, not configured and present."""
     providers, models = dict(settings.providers), dict(settings.models)
-    wanted = settings.rag.embedding_model if settings.rag.enabled else None
-    if wanted != BUILT_IN_MODEL or wanted in models:
+    wanted = {model.semantic_cache.embedding_model for model in models.values() if model.semantic_cache is not None}
+    for_search = settings.rag.embedding_model if settings.rag.enabled else None
+    if BUILT_IN_MODEL not in (for_search, *wanted) or BUILT_IN_MODEL in models:
         return providers, models, []
     if not (settings.models_path / BUILT_IN_MODEL / "model.onnx").is_file():
-        return providers, models, ["lexical_only: no embedding model; run `bascule models pull`"]
+        lost = "lexical_only: no embedding model; run `bascule models pull`"
+        return providers, models, [lost] if for_search == BUILT_IN_MODEL else []
     providers["built_in_onnx"] = ProviderSettings(kind="onnx")
     models[BUILT_IN_MODEL] = ModelSettings(
         targets=(TargetSettings(provider="built_in_onnx", model=BUILT_IN_MODEL),),
@@ -57,9 +60,21 @@ def routes(models: Mapping[str, ModelSettings], settings: Settings, prices: Pric
             keep_text=model.keep_text,
             remote_tools=model.remote_tools,
             limits=_limits(model.limits) if model.limits is not None else UNLIMITED,
+            semantic_cache=_semantic_cache(model.semantic_cache),
         )
         for name, model in models.items()
     }
+
+
+def _semantic_cache(given: SemanticCacheSettings | None) -> SemanticCache | None:
+    if given is None:
+        return None
+    return SemanticCache(
+        embedding_model=given.embedding_model,
+        threshold=given.threshold,
+        max_entries=given.max_entries,
+        timeout_s=given.timeout_s,
+    )
 
 
 def _target(given: TargetSettings, price: Price | None) -> Target:

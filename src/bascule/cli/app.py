@@ -21,6 +21,7 @@ from bascule.cli import (
     keys,
     models,
     questions,
+    sync,
 )
 from bascule.cli.output import Output
 from bascule.core.errors import BasculeError
@@ -51,7 +52,7 @@ def _root(
         _log(logging.INFO if verbose else logging.ERROR)
 
 
-for module in (admin, ingest, questions, documents, keys, jobs, models, evaluate, checks, demo_command):
+for module in (admin, ingest, sync, questions, documents, keys, jobs, models, evaluate, checks, demo_command):
     module.register(app)
 
 

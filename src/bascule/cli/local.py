@@ -57,6 +57,13 @@ class LocalBackend:
             raise ScopeMissing(f"This key does not have the scope {scope!r}.")
         return self._who
 
+    def operator(self, tenant: str) -> LocalBackend:
+        """The same folder with all rights within a tenant. Raises ScopeMissing for a key that is no administrator's there."""
+        who = self._needs(SCOPE_ADMIN)
+        if not who.system and who.tenant != tenant:
+            raise ScopeMissing("This key is another tenant's.")
+        return LocalBackend(self.app, system_principal(tenant))
+
     def _questions(self) -> Questions:
         if self.app.questions is None:
             raise ConfigError("Questions need [rag] enabled = true.")

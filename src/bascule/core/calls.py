@@ -78,6 +78,7 @@ class Call:
         "directives",
         "document_ids",
         "end_user",
+        "fence",
         "finish",
         "first_byte_s",
         "id",
@@ -112,6 +113,7 @@ class Call:
         self.end_user = ""  # the caller's label for whom it asks; nothing is granted by it
         self.traceparent = ""  # the caller's W3C trace context, unchecked; nothing is granted by it
         self.shared_key = ""  # hash of all that can change the answer; "" when nobody may share this call
+        self.fence = 0  # token of the lease under which this server makes the call for all; 0: none
         self.cache: CacheVerdict = "BYPASS"
         self.cache_reason = ""
         self.age_s: float | None = None  # of the kept answer that was given

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, Protocol
 import msgspec
 
 from bascule.core.calls import CallRecord
+from bascule.core.connectors import KnownItem
 from bascule.core.documents import (
     Collection,
     Document,
@@ -113,6 +114,15 @@ class Documents(Protocol):
         ...
 
     async def job(self, principal: Principal, job_id: str) -> Job: ...
+
+
+class SourceItems(Protocol):
+    """What a sync compares a source with."""
+
+    async def source_items(self, principal: Principal, collection: str, source: str) -> dict[str, KnownItem]:
+        """Live documents that this source brought into this collection and the principal may read, by external id; none for a
+        collection that does not exist. Raises ScopeMissing."""
+        ...
 
 
 class WorkItem(msgspec.Struct, frozen=True, kw_only=True):
@@ -291,7 +301,7 @@ class CallLog(Protocol):
         ...
 
 
-class Catalogue(Passages, Traces, Documents, Work, Keys, AuditLog, Protocol):
+class Catalogue(Passages, Traces, Documents, SourceItems, Work, Keys, AuditLog, Protocol):
     """All of it: what `db` implements and `bootstrap` hands out in parts."""
 
 

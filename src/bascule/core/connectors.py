@@ -1,9 +1,9 @@
-"""Where documents come from: the connector's port."""
+"""Where documents come from: the connector's port, and that of a connector that tells what has changed."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -22,11 +22,40 @@ class SourceItem(msgspec.Struct, frozen=True, kw_only=True):
     rights: Rights | None = None
 
 
-class SkippedItem(msgspec.Struct, frozen=True, kw_only=True):
-    """Something the source holds that is not taken in; `reason` says why and what to do. Nothing is skipped silently."""
+class SkippedItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Something the source holds that is not taken in; `reason` says why and what to do. Nothing is skipped silently.
+
+    `gone`: the source says that this is no document (any more), so that one taken in earlier goes. Otherwise it stays.
+    """
 
     external_id: str
     reason: str
+    gone: bool = False
+
+
+class UnchangedItem(msgspec.Struct, frozen=True, kw_only=True):
+    """A document that the source holds as it was: its bytes were not fetched again."""
+
+    external_id: str
+
+
+class Partial(msgspec.Struct, frozen=True, kw_only=True):
+    """The source was not seen whole, for this reason: what is missing from this listing is not known to be gone."""
+
+    reason: str
+
+
+class KnownItem(msgspec.Struct, frozen=True, kw_only=True):
+    """What the catalogue holds of a source's document. `metadata` is as the connector gave it; `failed`: it is not in search,
+    and its bytes are wanted again."""
+
+    document_id: str
+    metadata: Mapping[str, Any]
+    rights: Rights
+    failed: bool = False
+
+
+Change = SourceItem | SkippedItem | UnchangedItem | Partial
 
 
 class Connector(Protocol):
@@ -34,4 +63,14 @@ class Connector(Protocol):
 
     def items(self) -> AsyncIterator[SourceItem | SkippedItem]:
         """Everything the source holds now. Raises StorageError when the source itself does not answer."""
+        ...
+
+
+@runtime_checkable
+class ChangesConnector(Connector, Protocol):
+    """A connector that need not fetch again what it knows."""
+
+    def changes(self, known: Mapping[str, KnownItem]) -> AsyncIterator[Change]:
+        """Everything the source holds now, told from what is `known` by external id. What the listing leaves out is gone, unless
+        it holds a Partial. Raises StorageError when the source itself does not answer."""
         ...

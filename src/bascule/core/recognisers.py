@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from bascule.core.national_ids import luhn, national_id
 from bascule.core.policies import Finding
 
 _EMAIL: Final = re.compile(r"(?<![\w.%+\-])[\w.%+\-]{1,64}@(?:[\w\-]{1,63}\.){1,8}[^\W\d_]{2,24}(?![\w\-])")
@@ -56,6 +57,9 @@ _PHONE_SHAPE: Final = re.compile(
 )
 
 _IPV4: Final = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w]|\.\d)")
+_IPV6: Final = re.compile(
+    r"(?<![\w:.])(?=[0-9A-Fa-f]{0,4}:)[0-9A-Fa-f:]{4,39}(?:(?<=:)\d{1,3}(?:\.\d{1,3}){3})?(?![\w:])"
+)
 _VERSION_CONTEXT: Final = re.compile(r"(?:version|release|build|v|ver\.?|section|rfc)\s*$", re.IGNORECASE)
 
 _PRIVATE_KEY: Final = re.compile(
@@ -125,14 +129,6 @@ def _card_end(groups: list[tuple[str, int, int]], first: int) -> int:
     return found
 
 
-def luhn(digits: str) -> bool:
-    total = 0
-    for position, char in enumerate(reversed(digits)):
-        value = int(char) * (1 + position % 2)
-        total += value - 9 if value > 9 else value
-    return total % 10 == 0
-
-
 def iban(text: str, _: str) -> Iterator[Finding]:
     match = _IBAN.search(text)
     while match:
@@ -182,14 +178,15 @@ def phone(text: str, context: str) -> Iterator[Finding]:
 
 
 def ip(text: str, _: str) -> Iterator[Finding]:
-    """Public IPv4 addresses; private and documentation ranges name nobody."""
-    for match in _IPV4.finditer(text):
-        try:
-            address = ipaddress.IPv4Address(match.group())
-        except ValueError:
-            continue
-        if address.is_global and not _VERSION_CONTEXT.search(text[max(0, match.start() - 12) : match.start()]):
-            yield Finding(kind="ip", start=match.start(), end=match.end())
+    """Public addresses; private and documentation ranges name nobody."""
+    for pattern in (_IPV4, _IPV6) if "::" in text or text.count(":") >= 7 else (_IPV4,):
+        for match in pattern.finditer(text):
+            try:
+                address = ipaddress.ip_address(match.group())
+            except ValueError:
+                continue
+            if address.is_global and not _VERSION_CONTEXT.search(text[max(0, match.start() - 12) : match.start()]):
+                yield Finding(kind="ip", start=match.start(), end=match.end())
 
 
 def key(text: str, context: str) -> Iterator[Finding]:
@@ -229,6 +226,7 @@ RECOGNISERS: Final[dict[str, Recogniser]] = {  # earlier ones win where two over
     "iban": iban,
     "card": card,
     "ssn": ssn,
+    "national_id": national_id,
     "ip": ip,
     "phone": phone,
 }

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import msgspec
 
+from bascule.core.fetching import Fetcher
 from bascule.core.http import HttpClient
 
 
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
     """`http` is the shared upstream client; `data` and `models` are folders; `secret` resolves "env:NAME" or "file:PATH".
+    `fetcher` is what gets URLs from outside, for connectors.
 
     `secret` raises ConfigError naming the reference, never its value.
     """
@@ -20,3 +22,4 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     data: Path
     models: Path
     secret: Callable[[str], str]
+    fetcher: Fetcher | None = None

@@ -15,11 +15,12 @@ from bascule.db.engine import Database
 from bascule.db.keys import SqlKeys
 from bascule.db.migrate import is_current, migrate
 from bascule.db.passages import SqlPassages
+from bascule.db.sources import SqlSources
 from bascule.db.traces import SqlTraces
 from bascule.db.work import SqlWork
 
 
-class SqlCatalogue(SqlPassages, SqlTraces, SqlDocuments, SqlWork, SqlKeys, SqlAudit, SqlCalls):
+class SqlCatalogue(SqlPassages, SqlTraces, SqlDocuments, SqlSources, SqlWork, SqlKeys, SqlAudit, SqlCalls):
     """Implements `core.catalogue.Catalogue` and `CallLog` on SQLite or Postgres. Made by `connect`."""
 
     def __init__(self, database: Database, call_database: Database) -> None:

@@ -1,6 +1,7 @@
 """A breaker per deployment: consecutive faults of its own open it, and one probing call closes it again.
 
-After Nygard, "Release It!" (circuit breaker). A caller's own 4xx is no fault, nor is a vendor's rate limit.
+After Nygard, "Release It!" (circuit breaker). A caller's own 4xx is no fault, nor is a vendor's rate limit. A fault is a call that
+failed with all its tries; while the breaker is not closed nobody tries again, so that a probe is one attempt.
 """
 
 from __future__ import annotations
@@ -31,6 +32,11 @@ class Breaker:
         self._probing = False
         self._ticket = 1
         self._gauge = BREAKER_OPEN.labels(provider, model)
+
+    @property
+    def closed(self) -> bool:
+        """Calls go through freely, and may be tried again."""
+        return self._faults < self._limit
 
     def admit(self) -> int:
         """A ticket for one call, or REFUSED. While half-open the one ticket there is makes its call the probe."""

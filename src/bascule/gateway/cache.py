@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, TypeVar
 
 import msgspec
@@ -34,6 +34,7 @@ from bascule.gateway.kept import (
     good_stream,
     pack,
     refuse_if_only_cached,
+    replay,
     unpack,
 )
 from bascule.gateway.layer import Model
@@ -100,10 +101,10 @@ class Cache:
             entry = await self.find(call, STREAMS)
             if entry is not None:
                 if self._fresh(entry, call):
-                    return _replay(entry)
+                    return replay(entry)
                 if _may_stand_in(entry.stored_at_s, route, call):
                     made = await _or_stale(lambda: self._next.stream(request, call), entry.stored_at_s, call)
-                    return _replay(entry) if made is None else made
+                    return replay(entry) if made is None else made
         refuse_if_only_cached(call)
         return await self._next.stream(request, call)
 
@@ -177,7 +178,8 @@ class Cache:
     async def put(self, key: str, kept: Kept, route: Route, call: Call) -> None:
         found = (*call.document_ids, *tags(route, call.principal))
         try:
-            await self._state.put(key, await pack(kept), kept.fresh_s + route.stale_if_error_s, found, call.elapsed_s)
+            lived_s = kept.fresh_s + route.stale_if_error_s
+            await self._state.put(key, await pack(kept), lived_s, found, call.elapsed_s, call.fence)
         except StorageError:
             call.degraded.append("cache_unavailable")
 
@@ -207,12 +209,3 @@ async def _or_stale(ask: Callable[[], Awaitable[T]], stored_at_s: float, call: C
     call.age_s = max(0.0, time.time() - stored_at_s)
     call.degraded.append(f"stale:{code}")
     return None
-
-
-def _replay(entry: KeptStream) -> ChatStream:
-    return ChatStream(_again(entry.chunks), wire=entry.wire, model=entry.model, provider=entry.provider)
-
-
-async def _again(chunks: list[ChatChunk]) -> AsyncIterator[ChatChunk]:
-    for chunk in chunks:
-        yield chunk

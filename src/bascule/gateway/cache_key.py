@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final
@@ -34,12 +35,24 @@ def chat_key(signature: bytes, route: Route, principal: Principal, operation: by
     body = canonical(request.view)
     if names_twice(request.body, body):
         return ""
-    head = b"\0".join((signature, canonical(_scope(route, principal)), operation, request.wire.encode(), b""))
-    if request.betas:
-        head += canonical(request.betas) + b"\0"
-    digest = blake2b(head, digest_size=20)
+    digest = blake2b(_head(signature, route, principal, operation, request), digest_size=20)
     digest.update(body)
     return _CHAT + digest.hexdigest()
+
+
+def similar_place(
+    signature: bytes, route: Route, principal: Principal, operation: bytes, request: ChatRequest, rest: Sequence[object]
+) -> bytes:
+    """Of everything that must be identical for a question to be like another: all of the key but how the question is worded.
+    `rest`: the body without the question, and what of the question must be the same."""
+    digest = blake2b(_head(signature, route, principal, operation, request), digest_size=20)
+    digest.update(canonical(rest))
+    return digest.digest()
+
+
+def _head(signature: bytes, route: Route, principal: Principal, operation: bytes, request: ChatRequest) -> bytes:
+    head = b"\0".join((signature, canonical(_scope(route, principal)), operation, request.wire.encode(), b""))
+    return head + canonical(request.betas) + b"\0" if request.betas else head
 
 
 def vector_keys(signature: bytes, route: Route, principal: Principal, request: EmbeddingRequest) -> list[str]:

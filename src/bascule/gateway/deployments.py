@@ -48,10 +48,12 @@ class Deployments:
             alone = len(route.targets) == 1 or (
                 route.balance == "order" and place == len(route.targets) - 1 and target.tier == last
             )
+            breaker = self._breaker(target)
             retry = Retry(
                 in_any_wire(self._providers[target.provider]),
                 target,
                 self._options,
+                breaker=breaker,
                 budget=budget,
                 longest_wait_s=float("inf") if alone else PATIENCE_S,
             )
@@ -59,7 +61,7 @@ class Deployments:
                 Deployment(
                     target=target,
                     model=retry,
-                    breaker=self._breaker(target),
+                    breaker=breaker,
                     load=self._loads.get((target.provider, target.model)),
                 )
             )

@@ -1,6 +1,6 @@
 """The gateway: every layer joined, in the one order there is. Itself a ChatModel and an EmbeddingModel.
 
-Record > Deadline > Guard > Limit > (Policies) > Cache > SingleFlight > Reserve > Route > Retry > provider
+Record > Deadline > Guard > Limit > (Policies) > Cache > (Semantic) > SingleFlight > Reserve > Route > Retry > provider
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ from bascule.gateway.limit import Limit
 from bascule.gateway.metrics import CallMetrics
 from bascule.gateway.policy import Policies
 from bascule.gateway.record import Record, Room
+from bascule.gateway.replicas import Replicas
 from bascule.gateway.reserve import Reserve
 from bascule.gateway.route import routing
 from bascule.gateway.routes import Limits, Options, Route
+from bascule.gateway.semantic import Semantic
 from bascule.gateway.single_flight import SingleFlight
 
 
@@ -120,12 +122,27 @@ def build(
     """
     budgets = Budgets(routes, options, limits_of)
     reserve = Reserve(routing(routes, providers, options), routes, state, budgets, options.default_output_tokens)
-    shared = SingleFlight(reserve, routes, options.max_stream_bytes)
-    cache = Cache(shared, routes, state, options)
-    shared.keep_with(cache.keep_response, cache.keep_stream)
+    replicas = Replicas(state, options.cache_max_entry_bytes) if state.shared else None
+    shared = SingleFlight(reserve, routes, options.max_stream_bytes, replicas)
+    semantic = _semantic(shared, routes, state, options)
+    cache = Cache(semantic or shared, routes, state, options)
+    keeper = semantic or cache
+    shared.keep_with(keeper.keep_response, keeper.keep_stream)
     for name in {name for route in routes.values() for name in route.policies} - set(policies or ()):
         raise ConfigError(f"A model names the policy {name!r}, which is not there.")
     kept: Model = Policies(cache, routes, policies) if policies else cache
     guard = Guard(kept if budgets.none else Limit(kept, state, budgets), routes, options)
     record = Record(Deadlines(guard, routes, options.timeout_s), sink, CallMetrics(frozenset(routes)), routes, room)
+    if semantic is not None:
+        semantic.keep_with(cache.keep_response, cache.keep_stream)
+        semantic.embed_with(record.embed)
     return Gateway(record, shared, routes)
+
+
+def _semantic(
+    shared: SingleFlight, routes: Mapping[str, Route], state: StateStore, options: Options
+) -> Semantic | None:
+    """In the chain only where a model is configured for it."""
+    if all(route.semantic_cache is None for route in routes.values()):
+        return None
+    return Semantic(shared, routes, state, options)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Final, TypeVar
 
 import msgspec
 
 from bascule.core.calls import Call
-from bascule.core.chat import ChatChunk, ChatResponse
+from bascule.core.chat import ChatChunk, ChatResponse, ChatStream
 from bascule.core.errors import RequestError
 
 TOOL_FINISHES: Final = frozenset({"tool_calls", "function_call", "tool_use"})
@@ -86,6 +86,15 @@ def good_stream(chunks: Sequence[ChatChunk]) -> bool:
     if not chunks or not chunks[-1].last or not finishes or not finishes <= GOOD_FINISHES:
         return False
     return not finishes.isdisjoint(TOOL_FINISHES) or any(chunk.text.strip() for chunk in chunks)
+
+
+def replay(entry: KeptStream) -> ChatStream:
+    return ChatStream(_again(entry.chunks), wire=entry.wire, model=entry.model, provider=entry.provider)
+
+
+async def _again(chunks: list[ChatChunk]) -> AsyncIterator[ChatChunk]:
+    for chunk in chunks:
+        yield chunk
 
 
 async def pack(kept: msgspec.Struct) -> bytes:

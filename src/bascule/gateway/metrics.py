@@ -21,6 +21,12 @@ TOKENS: Final = Counter("bascule_tokens_total", "Tokens used at providers.", ["m
 COST: Final = Counter("bascule_cost_usd_total", "Money spent at providers.", ["model"])
 ATTEMPTS: Final = Counter("bascule_upstream_attempts_total", "Tries at providers.", ["provider", "error"])
 SHARED: Final = Counter("bascule_shared_calls_total", "Calls answered by an identical one already under way.")
+SIMILAR: Final = Counter(
+    "bascule_similar_questions_total",
+    "Questions in nearly the words of one answered before, by what became of them: hit, refused (by the verifier), far (by the"
+    " embedding model), late or failed (embedding), old, gone (no longer kept).",
+    ["model", "outcome"],
+)
 POLICIES: Final = Counter(
     "bascule_policy_findings_total", "What policies found.", ["policy", "direction", "action", "kind"]
 )

@@ -16,6 +16,7 @@ from bascule.core.chat import ChatRequest, ChatResponse, ChatStream
 from bascule.core.deadlines import Deadline
 from bascule.core.embedding import EmbeddingRequest, EmbeddingResponse
 from bascule.core.errors import BasculeError, UpstreamError, UpstreamTimeout
+from bascule.gateway.breaker import Breaker
 from bascule.gateway.layer import Model
 from bascule.gateway.routes import Options, Target
 
@@ -65,9 +66,10 @@ def silent(call: Call, until: Deadline) -> bool:
 
 
 class Retry:
-    """`longest_wait_s`: with other targets behind this one, a long Retry-After is better spent there."""
+    """`longest_wait_s`: with other targets behind this one, a long Retry-After is better spent there. `breaker`: the target's own,
+    under which nothing is tried again while it is open or its probe is under way."""
 
-    __slots__ = ("_budget", "_jitter", "_longest_wait_s", "_max_attempts", "_next", "_target")
+    __slots__ = ("_breaker", "_budget", "_jitter", "_longest_wait_s", "_max_attempts", "_next", "_target")
 
     def __init__(
         self,
@@ -75,6 +77,7 @@ class Retry:
         target: Target,
         options: Options,
         *,
+        breaker: Breaker | None = None,
         budget: RetryBudget | None = None,
         longest_wait_s: float = float("inf"),
         jitter: Callable[[float, float], float] = random.uniform,
@@ -82,6 +85,7 @@ class Retry:
         self._next = next
         self._target = target
         self._max_attempts = options.max_attempts
+        self._breaker = breaker
         self._budget = budget or RetryBudget(options.retry_share, options.retry_floor)
         self._longest_wait_s = longest_wait_s
         self._jitter = jitter
@@ -106,6 +110,7 @@ class Retry:
                 wait_s = self._wait_s(error, tried, call)
                 if wait_s is None:
                     raise
+                failed = error
             except BaseException:
                 # Cancelled at its deadline, the target was silent; cancelled before, its caller has left.
                 self._note(call, began_s, UpstreamTimeout.code if silent(call, call.deadline) else "cancelled")
@@ -114,6 +119,8 @@ class Retry:
                 self._note(call, began_s, "")
                 return result
             await asyncio.sleep(wait_s)
+            if self._breaker is not None and not self._breaker.closed:
+                raise failed.with_traceback(None)  # others have opened it meanwhile
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _note(self, call: Call, began_s: float, error: str) -> None:
@@ -130,6 +137,8 @@ class Retry:
     def _wait_s(self, error: BasculeError, tried: int, call: Call) -> float | None:
         """How long to wait before the next try; None to give up."""
         if tried >= self._max_attempts or not error.retryable or not isinstance(error, UpstreamError):
+            return None
+        if self._breaker is not None and not self._breaker.closed:
             return None
         wait_s = self._jitter(0.0, min(LONGEST_S, BASE_S * 2.0 ** (tried - 1)))
         if error.retry_after_s is not None:

@@ -64,6 +64,16 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 UNLIMITED: Final = Limits()
 
 
+class SemanticCache(msgspec.Struct, frozen=True, kw_only=True):
+    """Answers for questions in nearly the same words. `threshold`: the least cosine of the two texts; `max_entries`: questions
+    a process knows for the model; `timeout_s`: the most that embedding may take."""
+
+    embedding_model: str
+    threshold: float = 0.9
+    max_entries: int = 10_000
+    timeout_s: float = 0.05
+
+
 class Route(msgspec.Struct, frozen=True, kw_only=True):
     """The name callers use, and where its calls go: targets are tried tier by tier.
 
@@ -75,6 +85,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     keep_text    whether records keep prompt and answer, masked
     remote_tools whether a request may name servers for the vendor to call (MCP), with credentials for them
     limits       of all calls of this model together, whoever makes them
+    semantic_cache   None: only the very same request is answered from the cache
     """
 
     model: str
@@ -89,6 +100,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     keep_text: bool = False
     remote_tools: bool = False
     limits: Limits = UNLIMITED
+    semantic_cache: SemanticCache | None = None
 
     def cost_usd(self, provider: str, model: str, usage: Usage) -> float | None:
         for target in self.targets:

@@ -1,8 +1,9 @@
 """Identical work runs once (law 5): one upstream call for any number of identical requests under way in one cache scope.
 
 The shared call belongs to no caller. It runs in a task of its own under the route's deadline; each waiter waits under its own.
-Whoever comes late to a stream gets it from its first event. When the last waiter leaves, the upstream call is cancelled. A
-refusal meant for the one who led (a limit, a crash) is never shared: the next waiter leads.
+Whoever comes late to a stream gets it from its first event; it is read from upstream no faster than its fastest reader takes it.
+When the last waiter leaves, the upstream call is cancelled. A refusal meant for the one who led (a limit, a crash) is never
+shared: the next waiter leads. Over several servers `replicas` decides which of them makes the call.
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ from bascule.core.deadlines import Deadline
 from bascule.core.embedding import EmbeddingRequest, EmbeddingResponse
 from bascule.core.errors import BasculeError, UpstreamError, UpstreamInvalid, UpstreamTimeout, UpstreamUnavailable
 from bascule.gateway.alarm import Alarm
+from bascule.gateway.flight import AHEAD_BYTES, Flight, Waiter
+from bascule.gateway.kept import RESPONSES, STREAMS, KeptStream, replay
 from bascule.gateway.layer import Model
 from bascule.gateway.metrics import SHARED
+from bascule.gateway.replicas import Replicas
 from bascule.gateway.routes import Route
 
 JOINED_REASON: Final = "joined the same request under way"
@@ -30,68 +34,28 @@ KeepResponse = Callable[[ChatRequest, Call, ChatResponse], Awaitable[None]]
 KeepStream = Callable[[ChatRequest, Call, ChatStream, list[ChatChunk]], Awaitable[None]]
 
 
-class _Waiter:
-    __slots__ = ("call", "led", "woken")
-
-    def __init__(self, call: Call, led: bool) -> None:
-        self.call = call
-        self.led = led
-        self.woken: asyncio.Future[None] | None = None
-
-
-class _Flight:
-    """One shared call. `call` is its own; what happened to it is told to the first waiter, who pays for it."""
-
-    __slots__ = ("call", "chunks", "error", "head", "key", "landed", "response", "task", "told", "waiters")
-
-    def __init__(self, key: str, call: Call) -> None:
-        self.key = key
-        self.call = call
-        self.chunks: list[ChatChunk] = []
-        self.head: ChatStream | None = None
-        self.response: Any = None
-        self.error: BaseException | None = None
-        self.landed = False
-        self.told = False
-        self.waiters: list[_Waiter] = []
-        self.task: asyncio.Task[None]
-
-    def wake(self) -> None:
-        for waiter in self.waiters:
-            if waiter.woken is not None and not waiter.woken.done():
-                waiter.woken.set_result(None)
-
-    async def wait(self, waiter: _Waiter) -> None:
-        """Until something has changed since the waiter last looked."""
-        waiter.woken = asyncio.get_running_loop().create_future()
-        try:
-            await waiter.woken
-        finally:
-            waiter.woken = None
-
-    def tell(self) -> None:
-        """Write the facts into the waiters' calls: once, before they see the end."""
-        if self.told or not self.waiters:
-            return
-        self.told = True
-        own = self.call
-        for place, waiter in enumerate(self.waiters):
-            call = waiter.call
-            call.degraded.extend(own.degraded)
-            if place == 0:
-                call.attempts, call.usage, call.cost_usd = own.attempts, own.usage, own.cost_usd
-            else:
-                call.cost_usd = 0.0
-
-
 class SingleFlight:
-    __slots__ = ("_flights", "_keep_response", "_keep_stream", "_max_stream_bytes", "_next", "_routes", "_tasks")
+    """`replicas`: None where no other server shares the state store."""
 
-    def __init__(self, next: Model, routes: Mapping[str, Route], max_stream_bytes: int) -> None:
+    __slots__ = (
+        "_flights",
+        "_keep_response",
+        "_keep_stream",
+        "_max_stream_bytes",
+        "_next",
+        "_replicas",
+        "_routes",
+        "_tasks",
+    )
+
+    def __init__(
+        self, next: Model, routes: Mapping[str, Route], max_stream_bytes: int, replicas: Replicas | None = None
+    ) -> None:
         self._next = next
         self._routes = routes
         self._max_stream_bytes = max_stream_bytes
-        self._flights: dict[str, _Flight] = {}
+        self._replicas = replicas
+        self._flights: dict[str, Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._keep_response: KeepResponse | None = None
         self._keep_stream: KeepStream | None = None
@@ -109,6 +73,8 @@ class SingleFlight:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._replicas is not None:
+            await self._replicas.aclose()
 
     async def chat(self, request: ChatRequest, call: Call) -> ChatResponse:
         if not call.shared_key:
@@ -143,13 +109,13 @@ class SingleFlight:
     # ------------------------------------------------------------ waiters
 
     async def _board(
-        self, call: Call, model: str, run: Callable[[_Flight], Coroutine[Any, Any, None]]
-    ) -> tuple[_Flight, _Waiter]:
+        self, call: Call, model: str, run: Callable[[Flight], Coroutine[Any, Any, None]]
+    ) -> tuple[Flight, Waiter]:
         """Join the flight of this key or lead a new one; returns when it has a first event or has landed well."""
         fresh = call.directives is not None and call.directives.no_cache
         while True:
             flight = None if fresh else self._flights.get(call.shared_key)
-            waiter = _Waiter(call, led=flight is None)
+            waiter = Waiter(call, led=flight is None)
             if flight is None:
                 flight = self._launch(call, model, run)
             else:
@@ -172,13 +138,13 @@ class SingleFlight:
             if waiter.led:
                 raise UpstreamUnavailable("The call was stopped.")
 
-    async def _follow(self, flight: _Flight, waiter: _Waiter) -> AsyncIterator[ChatChunk]:
+    async def _follow(self, flight: Flight, waiter: Waiter) -> AsyncIterator[ChatChunk]:
         seen = 0
         try:
             while True:
                 while seen < len(flight.chunks):
                     seen += 1
-                    yield flight.chunks[seen - 1]
+                    yield flight.take(seen - 1)
                 if flight.chunks[-1].last:
                     return
                 if flight.landed:
@@ -188,7 +154,7 @@ class SingleFlight:
         finally:
             await self._leave(flight, waiter)
 
-    async def _leave(self, flight: _Flight, waiter: _Waiter) -> None:
+    async def _leave(self, flight: Flight, waiter: Waiter) -> None:
         if waiter not in flight.waiters:
             return
         if len(flight.waiters) == 1 and not flight.task.done():
@@ -201,7 +167,7 @@ class SingleFlight:
 
     # ------------------------------------------------------------ the shared call
 
-    def _launch(self, call: Call, model: str, run: Callable[[_Flight], Coroutine[Any, Any, None]]) -> _Flight:
+    def _launch(self, call: Call, model: str, run: Callable[[Flight], Coroutine[Any, Any, None]]) -> Flight:
         own = Call(
             call.principal,
             Deadline.after(self._routes[model].timeout_s),
@@ -210,27 +176,36 @@ class SingleFlight:
             document_ids=call.document_ids,
         )
         own.route, own.shared_key, own.started_s = call.route, call.shared_key, call.started_s
-        flight = self._flights[call.shared_key] = _Flight(call.shared_key, own)
+        own.cache = call.cache
+        flight = self._flights[call.shared_key] = Flight(call.shared_key, own)
         task = flight.task = asyncio.create_task(run(flight))
         self._tasks.add(task)
         task.add_done_callback(lambda task: self._land(flight, task))
         return flight
 
-    def _land(self, flight: _Flight, task: asyncio.Task[None]) -> None:
+    def _land(self, flight: Flight, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._remove(flight)
         flight.error = None if task.cancelled() else task.exception()
         flight.landed = True
+        if flight.call.fence and self._replicas is not None:
+            self._replicas.end(flight.call, well=flight.error is None and not task.cancelled())
         if flight.error is None or isinstance(flight.error, BasculeError):
             flight.tell()
         flight.wake()
 
-    def _remove(self, flight: _Flight) -> None:
+    def _remove(self, flight: Flight) -> None:
         """Nobody joins it any more."""
         if self._flights.get(flight.key) is flight:
             del self._flights[flight.key]
 
-    async def _run_chat(self, flight: _Flight, request: ChatRequest) -> None:
+    async def _run_chat(self, flight: Flight, request: ChatRequest) -> None:
+        # Only a miss: what the cache was not to be asked for, nor could be, is not looked for there.
+        if self._replicas is not None and flight.call.cache == "MISS":
+            kept = await self._replicas.lead(flight.call, RESPONSES)
+            if kept is not None:
+                flight.response = kept.response
+                return
         try:
             with Alarm(flight.call.deadline.left_s()):
                 response = await self._next.chat(request, flight.call)
@@ -240,14 +215,19 @@ class SingleFlight:
             await self._keep_response(request, flight.call, response)
         flight.response = response
 
-    async def _run_embed(self, flight: _Flight, request: EmbeddingRequest) -> None:
+    async def _run_embed(self, flight: Flight, request: EmbeddingRequest) -> None:
         try:
             with Alarm(flight.call.deadline.left_s()):
                 flight.response = await self._next.embed(request, flight.call)
         except TimeoutError:
             raise UpstreamTimeout("The model did not answer within the deadline.") from None
 
-    async def _run_stream(self, flight: _Flight, request: ChatRequest) -> None:
+    async def _run_stream(self, flight: Flight, request: ChatRequest) -> None:
+        if self._replicas is not None and flight.call.cache == "MISS":
+            kept = await self._replicas.lead(flight.call, STREAMS)
+            if kept is not None:
+                self._replay(flight, kept)
+                return
         try:
             with Alarm(flight.call.deadline.left_s()):
                 stream = await self._next.stream(request, flight.call)
@@ -266,7 +246,15 @@ class SingleFlight:
         flight.chunks.append(last)
         flight.wake()
 
-    async def _read(self, flight: _Flight, stream: ChatStream) -> ChatChunk:
+    def _replay(self, flight: Flight, kept: KeptStream) -> None:
+        """A stream that another server has read to its end."""
+        flight.head = replay(kept)
+        self._remove(flight)
+        flight.tell()
+        flight.chunks.extend(kept.chunks)
+        flight.wake()
+
+    async def _read(self, flight: Flight, stream: ChatStream) -> ChatChunk:
         """Share every event but the last, which is returned."""
         size_bytes = 0
         async for chunk in stream:
@@ -275,6 +263,7 @@ class SingleFlight:
             size_bytes += len(chunk.data)
             if size_bytes > self._max_stream_bytes:
                 raise UpstreamInvalid("The model's answer is too large.", provider=stream.provider)
-            flight.chunks.append(chunk)
-            flight.wake()
+            flight.add(chunk)
+            if flight.untaken_bytes > AHEAD_BYTES:
+                await flight.room()
         raise UpstreamUnavailable("The model's answer was cut off.", provider=stream.provider)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 import msgspec
 
 from bascule.core.catalogue import Work
+from bascule.core.errors import StorageError
+from bascule.core.state import StateStore
 from bascule.core.vectors import VectorStore
 
 if TYPE_CHECKING:
@@ -117,6 +119,18 @@ async def agreement(work: Work, store: VectorStore, tenants: Iterable[str]) -> l
     return [
         Finding(name="index", state="fail", text=text, fix="stop the server, remove the index files, start it again")
     ]
+
+
+async def shared_state(store: StateStore) -> list[Finding]:
+    """Whether the state store answers, where it is one that servers share."""
+    if not store.shared:
+        return []
+    try:
+        await store.get("doctor")
+    except StorageError:
+        fix = "start it, or correct [state_store]; until then each server keeps to its own share of the limits"
+        return [Finding(name="state", state="warn", text="the shared state store does not answer", fix=fix)]
+    return [Finding(name="state", state="ok", text="the shared state store answers")]
 
 
 async def orphans(work: Work, blobs: BlobNames) -> Finding:

@@ -54,13 +54,15 @@ class SearchBody(Body, frozen=True, kw_only=True):
 
 
 class NewDocumentBody(Body, frozen=True, kw_only=True):
-    """One document: `text`, or the bytes of a file as `content_base64`. Rights given here replace the request's own."""
+    """One document: `text`, or the bytes of a file as `content_base64`, or a public `url` to fetch it from, where the server does
+    that (`server.fetch_urls`). Rights given here replace the request's own."""
 
     external_id: Name
     name: Line = ""
     title: Line = ""
     text: str | None = None
     content_base64: str | None = None
+    url: str | None = None
     media_type: Line = ""
     allow: Marks | None = None
     deny: Marks | None = None

@@ -26,7 +26,7 @@ async def add_documents(inquiry: Inquiry) -> JobView:
     """POST /v1/documents."""
     ingest_of(inquiry.app)
     if inquiry.body is not None:
-        return await _take(inquiry, from_json(inquiry.body, inquiry.principal.subject))
+        return await _take(inquiry, from_json(inquiry.body, inquiry.principal.subject, inquiry.app.fetch_document))
     form = await read_form(inquiry.exchange, inquiry.app.settings.server.max_upload_bytes)
     try:
         return await _take(inquiry, from_form(form, inquiry.principal.subject))

@@ -50,8 +50,10 @@ async def _serve(settings: Settings, announce: Callable[[str], object], source: 
     async with open_app(settings, work=True, source=source) as app, listen(app, settings.server) as (server, address):
         server.on_ready = lambda: announce(address)
         _settle_memory()
+        schedules = app.sources.kept() if app.sources is not None else contextlib.nullcontext()
         with reload_on_hangup(app):
-            await server.serve(sockets=[server.socket])
+            async with schedules:
+                await server.serve(sockets=[server.socket])
 
 
 def _settle_memory() -> None:

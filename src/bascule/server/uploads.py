@@ -6,7 +6,7 @@ import base64
 import binascii
 import re
 import unicodedata
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Final
 from urllib.parse import unquote
 
@@ -26,6 +26,9 @@ _FILE_FIELDS: Final = frozenset({"file", "files", "files[]"})
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f]")
 _DECODINGS: Final = 3  # some clients send names percent-encoded, and some attackers twice
 _NAME_CHARS: Final = 150
+MAX_URLS: Final = 16  # in one request, which waits for them
+
+FetchDocument = Callable[[str], Awaitable[SourceItem | SkippedItem]]
 
 
 class Upload(msgspec.Struct, frozen=True):
@@ -36,11 +39,44 @@ class Upload(msgspec.Struct, frozen=True):
     rights: Rights | None
 
 
-def from_json(body: DocumentsBody, owner: str) -> Upload:
-    """Raises InvalidRequest (param: the field) for a bad item: a request is taken whole or not at all."""
+def from_json(body: DocumentsBody, owner: str, fetch: FetchDocument | None = None) -> Upload:
+    """`fetch`: gets a document by its URL; None where the server does not. Raises InvalidRequest (param: the field) for a bad
+    item: a request is taken whole or not at all. A URL that cannot be had is skipped, with its reason."""
     _distinct([document.external_id for document in body.documents])
-    items: list[SourceItem | SkippedItem] = [_item(document, at, owner) for at, document in enumerate(body.documents)]
-    return Upload(body.collection, iter(items), _rights(body.allow, body.deny, owner))
+    items = [_item(document, at, owner) for at, document in enumerate(body.documents)]
+    rights = _rights(body.allow, body.deny, owner)
+    urls = {at: document.url for at, document in enumerate(body.documents) if document.url is not None}
+    if not urls:
+        return Upload(body.collection, iter(items), rights)
+    if fetch is None or len(urls) > MAX_URLS:
+        why = (
+            "This server fetches no URLs: server.fetch_urls is false."
+            if fetch is None
+            else f"Most are {MAX_URLS} URLs."
+        )
+        raise InvalidRequest(why, param=f"documents[{min(urls)}].url")
+    return Upload(body.collection, _fetched(items, urls, fetch), rights)
+
+
+async def _fetched(
+    items: Sequence[SourceItem], urls: Mapping[int, str], fetch: FetchDocument
+) -> AsyncIterator[SourceItem | SkippedItem]:
+    """One after the other, so that one document at a time is in memory."""
+    for at, item in enumerate(items):
+        if at not in urls:
+            yield item
+            continue
+        found = await fetch(urls[at])
+        if isinstance(found, SkippedItem):
+            yield SkippedItem(external_id=item.external_id, reason=found.reason)
+        else:
+            yield msgspec.structs.replace(
+                item,
+                data=found.data,
+                name=item.name if item.name != plain_name(item.external_id) else found.name,
+                media_type=item.media_type or found.media_type,
+                metadata={**found.metadata, **item.metadata},
+            )
 
 
 def _item(document: NewDocumentBody, at: int, owner: str) -> SourceItem:
@@ -56,8 +92,10 @@ def _item(document: NewDocumentBody, at: int, owner: str) -> SourceItem:
 
 
 def _data(document: NewDocumentBody, at: int) -> bytes:
-    if (document.text is None) == (document.content_base64 is None):
-        raise InvalidRequest("Give `text` or `content_base64`, one of the two.", param=f"documents[{at}].text")
+    if [document.text, document.content_base64, document.url].count(None) != 2:
+        raise InvalidRequest("Give `text`, `content_base64` or `url`, one of them.", param=f"documents[{at}].text")
+    if document.url is not None:
+        return b""
     if document.text is not None:
         return document.text.encode()
     try:

@@ -6,7 +6,16 @@ from collections.abc import Callable, Collection
 
 import msgspec
 
-from bascule.core.connectors import Connector, SkippedItem, SourceItem
+from bascule.core.connectors import (
+    ChangesConnector,
+    Connector,
+    KnownItem,
+    Partial,
+    SkippedItem,
+    SourceItem,
+    UnchangedItem,
+)
+from bascule.core.rights import Rights
 
 
 async def collect(connector: Connector) -> list[SourceItem | SkippedItem]:
@@ -24,6 +33,25 @@ async def check_connector(make: Callable[[], Connector], *, expected: Collection
     assert len(set(ids)) == len(ids), "an external id names one thing"
     for item in first:
         _check_item(item)
+    changes = make()
+    if isinstance(changes, ChangesConnector):
+        await _check_changes(changes, first)
+
+
+async def _check_changes(connector: ChangesConnector, first: list[SourceItem | SkippedItem]) -> None:
+    """Told what was taken before, it names every document again, as it was or anew; what is not the source's it does not name."""
+    known = {
+        item.external_id: KnownItem(document_id=item.external_id, metadata=item.metadata, rights=Rights())
+        for item in first
+        if isinstance(item, SourceItem)
+    }
+    named = []
+    async for change in connector.changes(known):
+        if isinstance(change, Partial):
+            assert len(change.reason) > 10, "a reason says what was not seen"
+        elif isinstance(change, SourceItem | UnchangedItem):
+            named.append(change.external_id)
+    assert sorted(named) == sorted(known), "a document that the source still holds is named"
 
 
 def _check_item(item: SourceItem | SkippedItem) -> None:

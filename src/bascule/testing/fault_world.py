@@ -125,6 +125,7 @@ async def fault_world(
     urls: Mapping[str, str] | None = None,
     kinds: Mapping[str, str] | None = None,
     timeout_s: float = 1.0,
+    state_store: Mapping[str, Any] | None = None,
     **gateway: Any,
 ) -> AsyncIterator[World]:
     """Each name of `plans` is a model whose vendor (of `kinds`, by default "openai") is reached through a proxy of its own.
@@ -140,6 +141,7 @@ async def fault_world(
         settings = settings_for(
             data,
             rag={"enabled": False},
+            state_store=dict(state_store or {"kind": "memory"}),
             gateway={"timeout_s": timeout_s, "tokens_per_min": 1_000_000_000, **gateway},
             providers={
                 name: {"kind": (kinds or {}).get(name, "openai"), "base_url": address}

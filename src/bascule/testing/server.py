@@ -313,6 +313,7 @@ class FakeApp:
         self.state = MemoryState()
         self.ingest: FakeIngest | None = FakeIngest()
         self.questions: FakeQuestions | None = FakeQuestions()
+        self.fetch_document = None
         self.degraded: list[str] = ["lexical_only: no embedding model"]
 
 

@@ -101,7 +101,10 @@ def _walk(root: Path) -> Iterator[tuple[Path | SkippedItem, str]]:
         folders = []
         for path in _entries(folder):
             if isinstance(path, SkippedItem):
-                yield path, path.external_id
+                if folder == root:
+                    raise StorageError(f"The folder {_printable(root.name)} cannot be listed. Check its permissions.")
+                external_id = _printable(folder.relative_to(root).as_posix())
+                yield SkippedItem(external_id=external_id, reason=path.reason), external_id
                 continue
             external_id = _printable(path.relative_to(root).as_posix())
             reason = _why_not(path)

@@ -13,7 +13,7 @@ from bascule.core.policies import Action, Direction, Finding, Matter, Streams, V
 from bascule.core.recognise import find
 from bascule.core.resources import Resources
 
-Kind = Literal["email", "phone", "card", "iban", "ssn", "ip"]
+Kind = Literal["email", "phone", "card", "iban", "ssn", "national_id", "ip"]
 
 
 LONG_CHARS: Final = 8_000  # some milliseconds of looking: too long for the event loop
@@ -24,7 +24,7 @@ class Settings(BaseModel):
 
     action: Action = Field("mask", description="What happens where something is found: observe, mask or refuse.")
     kinds: tuple[Kind, ...] = Field(
-        ("email", "phone", "card", "iban", "ssn"), min_length=1, description="What is looked for."
+        ("email", "phone", "card", "iban", "ssn", "national_id"), min_length=1, description="What is looked for."
     )
 
 

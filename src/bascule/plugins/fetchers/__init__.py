@@ -1,0 +1,1 @@
+"""Fetchers: how a URL from outside is got. The file's name is the kind."""
