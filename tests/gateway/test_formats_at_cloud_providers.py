@@ -1,4 +1,4 @@
-"""Requests of OpenAI's and Anthropic's formats through the whole gateway to Azure and Bedrock: plain, streamed, with tools."""
+"""OpenAI's and Anthropic's requests through the whole gateway to Azure, Bedrock and Gemini: plain, streamed, with tools."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import pytest
 
 from bascule.core.chat import ANTHROPIC_MESSAGES, OPENAI_CHAT, ChatRequest
 from bascule.plugins.http_clients import httptools
-from bascule.plugins.providers import azure_openai, bedrock
+from bascule.plugins.providers import azure_openai, bedrock, gemini
 from bascule.testing.bedrock import BedrockVendor
 from bascule.testing.gateway import Bench, bench, call, collect, request, resources, said
+from bascule.testing.gemini import GeminiVendor
 from bascule.testing.provider_contract import TOOLS
 from bascule.testing.vendor_words import OpenaiVendor
 from bascule.testing.vendors import Vendor, serving
@@ -30,14 +31,19 @@ def asked(wire: str, *, stream: bool) -> ChatRequest:
     return ChatRequest(wire=wire, body=json.dumps(view).encode(), view=view, model="fast", stream=stream)
 
 
-@pytest.fixture(params=["azure_openai", "bedrock"])
+CLOUDS: dict[str, tuple[Any, type[Vendor], dict[str, str]]] = {
+    "azure_openai": (azure_openai, OpenaiVendor, {}),
+    "bedrock": (bedrock, BedrockVendor, {"region": "eu-central-1"}),
+    "gemini": (gemini, GeminiVendor, {}),
+}
+
+
+@pytest.fixture(params=CLOUDS)
 async def cloud(request: Any) -> AsyncIterator[tuple[Bench, Vendor]]:
-    vendor: Vendor = OpenaiVendor() if request.param == "azure_openai" else BedrockVendor()
+    module, kind, own = CLOUDS[request.param]
+    vendor = kind()
     async with serving(vendor), httptools.connect(httptools.Settings()) as http:
-        module: Any = azure_openai if request.param == "azure_openai" else bedrock
-        given = {"base_url": vendor.url, "api_key": "env:KEY"} | (
-            {"region": "eu-central-1"} if module is bedrock else {}
-        )
+        given = {"base_url": vendor.url, "api_key": "env:KEY", **own}
         async with module.connect(module.Settings(**given), resources(http)) as provider:
             made = bench(provider)
             yield made, vendor
