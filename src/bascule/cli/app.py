@@ -11,6 +11,7 @@ import typer
 
 from bascule.cli import (
     admin,
+    cache,
     checks,
     demo_command,
     documents,
@@ -52,7 +53,7 @@ def _root(
         _log(logging.INFO if verbose else logging.ERROR)
 
 
-for module in (admin, ingest, sync, questions, documents, keys, jobs, models, evaluate, checks, demo_command):
+for module in (admin, ingest, sync, questions, documents, keys, jobs, models, cache, evaluate, checks, demo_command):
     module.register(app)
 
 

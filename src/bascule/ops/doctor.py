@@ -128,7 +128,10 @@ async def shared_state(store: StateStore) -> list[Finding]:
     try:
         await store.get("doctor")
     except StorageError:
-        fix = "start it, or correct [state_store]; until then each server keeps to its own share of the limits"
+        fix = (
+            "Valkey: start it, or correct [state_store]; until then each server keeps to its own share of the limits. "
+            "SQLite: see that its disk is there, writable and not full; until then calls with limits are refused"
+        )
         return [Finding(name="state", state="warn", text="the shared state store does not answer", fix=fix)]
     return [Finding(name="state", state="ok", text="the shared state store answers")]
 
