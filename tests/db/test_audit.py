@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from bascule.core.errors import ScopeMissing, StorageError
 from bascule.db.catalogue import SqlCatalogue
 from bascule.db.engine import Database
-from bascule.testing.catalogue_world import admin, person
+from bascule.testing.catalogue_world import World, admin, new_document, person
 
 
 async def test_rows_are_chained_in_the_order_they_were_written(catalogue: SqlCatalogue) -> None:
@@ -50,3 +50,18 @@ async def test_the_log_is_read_by_admins_of_its_tenant_only(catalogue: SqlCatalo
     assert await catalogue.audit_rows(admin("other"), 10) == []
     with pytest.raises(ScopeMissing):
         await catalogue.audit_rows(person("ann"), 10)
+
+
+async def test_every_act_on_a_job_is_in_the_audit_log(catalogue: SqlCatalogue) -> None:
+    world = World(catalogue)
+    job = await world.accept(person("ann"), new_document("a", "x"))
+    await catalogue.pause_job(person("ann"), job.id)
+    await catalogue.cancel_job(admin(), job.id)
+    await catalogue.pause_jobs(admin(), "source", "upload")
+    rows = await catalogue.audit_rows(admin(), 10)
+    assert [(row.act, row.target, row.subject) for row in reversed(rows)] == [
+        ("job.pause", job.id, "ann"),
+        ("job.cancel", job.id, "root"),
+        ("jobs.pause", "source:upload", "root"),
+    ]
+    assert await catalogue.audit_break() is None

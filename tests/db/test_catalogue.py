@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bascule.testing.catalogue_contract import DocumentsContract
 from bascule.testing.catalogue_contract_access import AccessContract
+from bascule.testing.catalogue_contract_jobs import JobControlContract
 
 
 class TestDocuments(DocumentsContract):
@@ -11,4 +12,8 @@ class TestDocuments(DocumentsContract):
 
 
 class TestAccess(AccessContract):
+    pass
+
+
+class TestJobControl(JobControlContract):
     pass

@@ -17,6 +17,7 @@ import pytest
 
 from bascule.core.catalogue import JobHandler
 from bascule.core.errors import ConfigError, StorageError
+from bascule.core.jobs import OpenJob
 from bascule.db.catalogue import SqlCatalogue, connect
 from bascule.db.jobs import DurableJobs
 from bascule.testing.catalogue_world import World, admin, new_document
@@ -316,7 +317,7 @@ async def test_two_folders_in_one_process_both_work(tmp_path: Path, catalogue: S
             await world.commit(item, "x")
         await catalogue.finish_job(world.system, job_id)
 
-    async def nothing() -> list[tuple[str, str]]:
+    async def nothing() -> list[OpenJob]:
         return []
 
     first = DurableJobs(f"sqlite:///{tmp_path}/other/j.sqlite", tmp_path / "other" / "lock", nothing, nothing)

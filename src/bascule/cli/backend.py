@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
 
 from bascule.core.connectors import SkippedItem, SourceItem
+from bascule.core.jobs import ANY_JOB, JobFilter, PauseKind
 from bascule.core.rights import Rights
 
 Plain = dict[str, Any]
+JobAct = Literal["cancel", "pause", "resume", "retry"]
 DEFAULT_TENANT = "default"
 
 
@@ -55,9 +57,21 @@ class Backend(Protocol):
         """Whether this process itself runs the folder's jobs, and must stay until they are done."""
         ...
 
-    async def jobs(self, limit: int) -> list[Plain]: ...
+    async def jobs(self, limit: int, wanted: JobFilter = ANY_JOB) -> list[Plain]: ...
 
     async def job(self, job_id: str) -> Plain: ...
+
+    async def act_on_job(self, act: JobAct, job_id: str) -> Plain: ...
+
+    async def quarantine(self, limit: int, wanted: JobFilter) -> list[Plain]: ...
+
+    async def retry_quarantine(self, wanted: JobFilter) -> int: ...
+
+    async def pauses(self) -> list[Plain]: ...
+
+    async def pause_jobs(self, kind: PauseKind, name: str) -> None: ...
+
+    async def resume_jobs(self, kind: PauseKind, name: str) -> None: ...
 
     async def documents(self, collection: str | None, limit: int, after: str | None) -> list[Plain]: ...
 

@@ -18,7 +18,7 @@ from bascule.cli.output import Output
 from bascule.core.connectors import SkippedItem, SourceItem
 from bascule.core.rights import Rights
 
-ENDED: Final = ("indexed", "unchanged", "failed", "superseded")
+ENDED: Final = ("indexed", "unchanged", "failed", "superseded", "cancelled")
 POLL_S: Final = 0.25
 
 

@@ -12,9 +12,10 @@ from typing import Any
 import msgspec
 
 from bascule.bootstrap import App, open_app
-from bascule.cli.backend import KeyRequest, Plain, Target
+from bascule.cli.backend import JobAct, KeyRequest, Plain, Target
 from bascule.core.connectors import SkippedItem, SourceItem
 from bascule.core.errors import ConfigError, ScopeMissing
+from bascule.core.jobs import ANY_JOB, JobFilter, PauseKind
 from bascule.core.principals import (
     DEFAULT_SCOPES,
     SCOPE_ADMIN,
@@ -97,8 +98,35 @@ class LocalBackend:
     def works(self) -> bool:
         return self.app.jobs.state == "worker"
 
-    async def jobs(self, limit: int) -> list[Plain]:
-        return [_plain(JobView.of(job)) for job in await self.app.catalogue.jobs(self._needs(SCOPE_INGEST), limit)]
+    async def jobs(self, limit: int, wanted: JobFilter = ANY_JOB) -> list[Plain]:
+        found = await self.app.catalogue.jobs(self._needs(SCOPE_INGEST), limit, wanted)
+        return [_plain(JobView.of(job)) for job in found]
+
+    async def act_on_job(self, act: JobAct, job_id: str) -> Plain:
+        catalogue = self.app.catalogue
+        acts = {
+            "cancel": catalogue.cancel_job,
+            "pause": catalogue.pause_job,
+            "resume": catalogue.resume_job,
+            "retry": catalogue.retry_job,
+        }
+        return _plain(JobView.of(await acts[act](self._needs(SCOPE_INGEST), job_id)))
+
+    async def quarantine(self, limit: int, wanted: JobFilter) -> list[Plain]:
+        found = await self.app.catalogue.quarantine(self._needs(SCOPE_INGEST), limit, wanted)
+        return [_plain(document) for document in found]
+
+    async def retry_quarantine(self, wanted: JobFilter) -> int:
+        return await self.app.catalogue.retry_quarantine(self._needs(SCOPE_INGEST), wanted)
+
+    async def pauses(self) -> list[Plain]:
+        return [_plain(pause) for pause in await self.app.catalogue.job_pauses(self._needs(SCOPE_ADMIN))]
+
+    async def pause_jobs(self, kind: PauseKind, name: str) -> None:
+        await self.app.catalogue.pause_jobs(self._needs(SCOPE_ADMIN), kind, name)
+
+    async def resume_jobs(self, kind: PauseKind, name: str) -> None:
+        await self.app.catalogue.resume_jobs(self._needs(SCOPE_ADMIN), kind, name)
 
     async def job(self, job_id: str) -> Plain:
         return _plain(JobView.of(await self.app.catalogue.job(self._needs(SCOPE_INGEST), job_id)))

@@ -9,9 +9,12 @@ from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
-from bascule.cli.backend import KeyRequest, Plain
+import msgspec
+
+from bascule.cli.backend import JobAct, KeyRequest, Plain
 from bascule.cli.http_peer import HttpPeer
 from bascule.core.connectors import SkippedItem, SourceItem
+from bascule.core.jobs import ANY_JOB, JobFilter, PauseKind
 from bascule.core.rights import Rights
 
 PAGE: Final = 200
@@ -58,8 +61,28 @@ class RemoteBackend:
     def works(self) -> bool:
         return False
 
-    async def jobs(self, limit: int) -> list[Plain]:
-        return list((await self._call("GET", f"/v1/jobs?limit={min(limit, PAGE)}"))["data"])
+    async def jobs(self, limit: int, wanted: JobFilter = ANY_JOB) -> list[Plain]:
+        asked = {"limit": min(limit, PAGE), **_filter(wanted)}
+        return list((await self._call("GET", f"/v1/jobs?{urlencode(asked)}"))["data"])
+
+    async def act_on_job(self, act: JobAct, job_id: str) -> Plain:
+        return dict(await self._call("POST", f"/v1/jobs/{quote(job_id, safe='')}/{act}"))
+
+    async def quarantine(self, limit: int, wanted: JobFilter) -> list[Plain]:
+        asked = {"limit": min(limit, PAGE), **_filter(wanted)}
+        return list((await self._call("GET", f"/v1/quarantine?{urlencode(asked)}"))["data"])
+
+    async def retry_quarantine(self, wanted: JobFilter) -> int:
+        return int((await self._call("POST", "/v1/quarantine/retry", _filter(wanted)))["documents"])
+
+    async def pauses(self) -> list[Plain]:
+        return list((await self._call("GET", "/v1/pauses"))["data"])
+
+    async def pause_jobs(self, kind: PauseKind, name: str) -> None:
+        await self._call("PUT", "/v1/pauses", {"kind": kind, "name": name})
+
+    async def resume_jobs(self, kind: PauseKind, name: str) -> None:
+        await self._call("DELETE", f"/v1/pauses?{urlencode({'kind': kind, 'name': name})}")
 
     async def job(self, job_id: str) -> Plain:
         return dict(await self._call("GET", f"/v1/jobs/{quote(job_id, safe='')}"))
@@ -141,6 +164,10 @@ async def _batches(
         size_bytes += len(item.data)
     if batch:
         yield batch
+
+
+def _filter(wanted: JobFilter) -> dict[str, str]:
+    return {name: value for name, value in msgspec.structs.asdict(wanted).items() if value}
 
 
 def _at(document_id: str) -> str:

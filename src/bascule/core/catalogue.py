@@ -21,6 +21,7 @@ from bascule.core.documents import (
     NewDocument,
     VisibleChunk,
 )
+from bascule.core.jobs import ANY_JOB, JobControl, JobFilter, OpenJob
 from bascule.core.keys import KeyRecord
 from bascule.core.principals import Principal
 from bascule.core.rights import Rights
@@ -109,7 +110,7 @@ class Documents(Protocol):
         once neither is lost. `change` may be called more than once."""
         ...
 
-    async def jobs(self, principal: Principal, limit: int) -> list[Job]:
+    async def jobs(self, principal: Principal, limit: int, wanted: JobFilter = ANY_JOB) -> list[Job]:
         """The principal's own jobs; all of the tenant's for an admin. Item names only of documents it may read."""
         ...
 
@@ -200,8 +201,8 @@ class Work(Protocol):
         """Set the job's end state when no item is queued or running."""
         ...
 
-    async def unfinished_jobs(self) -> list[tuple[str, str]]:
-        """(tenant, job_id) of every job not ended: what the sweep submits again."""
+    async def unfinished_jobs(self) -> list[OpenJob]:
+        """Every job neither ended nor held back, oldest first: what the sweep chooses from."""
         ...
 
     async def reset_running(self) -> int:
@@ -301,7 +302,7 @@ class CallLog(Protocol):
         ...
 
 
-class Catalogue(Passages, Traces, Documents, SourceItems, Work, Keys, AuditLog, Protocol):
+class Catalogue(Passages, Traces, Documents, SourceItems, JobControl, Work, Keys, AuditLog, Protocol):
     """All of it: what `db` implements and `bootstrap` hands out in parts."""
 
 
@@ -320,5 +321,9 @@ class Jobs(Protocol):
         ...
 
     async def submit(self, kind: str, tenant: str, job_id: str) -> None: ...
+
+    def gives_way(self, job_id: str) -> bool:
+        """Whether another job waits for a turn: the handler then ends with what it has claimed, and goes on at its next."""
+        ...
 
     async def close(self) -> None: ...

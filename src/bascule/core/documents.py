@@ -10,8 +10,8 @@ import msgspec
 from bascule.core.rights import Rights
 
 DocumentState = Literal["queued", "indexed", "failed", "deleted"]
-ItemState = Literal["queued", "running", "indexed", "unchanged", "failed", "superseded"]
-JobState = Literal["queued", "running", "done", "failed", "cancelled"]
+ItemState = Literal["queued", "running", "indexed", "unchanged", "failed", "superseded", "cancelled"]
+JobState = Literal["queued", "running", "paused", "done", "failed", "cancelled"]
 
 
 class Collection(msgspec.Struct, frozen=True, kw_only=True):
@@ -194,3 +194,4 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: str | None
     counts: Mapping[str, int]  # by item state
     items: tuple[JobItem, ...] = ()
+    source: str = ""  # of its documents

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row
 from bascule.core.documents import Collection, Job, NewDocument
 from bascule.core.errors import InvalidRequest, NotFound
 from bascule.core.ids import new_id
+from bascule.core.jobs import priority_of
 from bascule.core.principals import Principal
 from bascule.core.rights import Rights
 from bascule.db.jobviews import job_row
@@ -35,6 +36,7 @@ def accept(
     if target is None:
         raise NotFound("There is no such collection.")
     job_id = new_id()
+    source = new_documents[0].source if new_documents else ""
     connection.execute(
         sa.insert(jobs).values(
             id=job_id,
@@ -42,6 +44,8 @@ def accept(
             collection_id=collection.id,
             kind="ingest",
             state="queued",
+            source=source,
+            priority=priority_of(source),
             subject=principal.subject,
             key_id=principal.key_id,
             created_at=now_text(),

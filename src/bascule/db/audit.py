@@ -33,16 +33,7 @@ class AuditRow(msgspec.Struct, frozen=True, kw_only=True):
 
 class SqlAudit(Store):
     async def audit(self, principal: Principal, act: str, target: str, facts: Mapping[str, Any]) -> None:
-        row = {
-            "tenant": principal.tenant,
-            "at": now_text(),
-            "subject": principal.subject or ("system" if principal.system else ""),
-            "key_id": principal.key_id,
-            "act": act,
-            "target": target,
-            "facts": to_json(facts),
-        }
-        await self._write(lambda c: _append(c, row))
+        await self._write(lambda c: write_audit(c, principal, act, target, facts))
 
     async def audit_rows(self, principal: Principal, limit: int) -> list[AuditRow]:
         """The tenant's newest rows first. Raises ScopeMissing without admin."""
@@ -54,6 +45,20 @@ class SqlAudit(Store):
     async def audit_break(self) -> int | None:
         """The seq of the first row whose hash does not follow from the chain; None when all is whole."""
         return await self._read(_first_break)
+
+
+def write_audit(connection: Connection, principal: Principal, act: str, target: str, facts: Mapping[str, Any]) -> None:
+    """One row, within the caller's transaction: the act and its record are kept together or not at all."""
+    row = {
+        "tenant": principal.tenant,
+        "at": now_text(),
+        "subject": principal.subject or ("system" if principal.system else ""),
+        "key_id": principal.key_id,
+        "act": act,
+        "target": target,
+        "facts": to_json(facts),
+    }
+    _append(connection, row)
 
 
 def _append(connection: Connection, row: dict[str, str]) -> None:

@@ -12,6 +12,7 @@ from bascule.db.audit import SqlAudit
 from bascule.db.calls import SqlCalls
 from bascule.db.documents import SqlDocuments
 from bascule.db.engine import Database
+from bascule.db.jobcontrol import SqlJobControl
 from bascule.db.keys import SqlKeys
 from bascule.db.migrate import is_current, migrate
 from bascule.db.passages import SqlPassages
@@ -20,7 +21,9 @@ from bascule.db.traces import SqlTraces
 from bascule.db.work import SqlWork
 
 
-class SqlCatalogue(SqlPassages, SqlTraces, SqlDocuments, SqlSources, SqlWork, SqlKeys, SqlAudit, SqlCalls):
+class SqlCatalogue(
+    SqlPassages, SqlTraces, SqlDocuments, SqlSources, SqlJobControl, SqlWork, SqlKeys, SqlAudit, SqlCalls
+):
     """Implements `core.catalogue.Catalogue` and `CallLog` on SQLite or Postgres. Made by `connect`."""
 
     def __init__(self, database: Database, call_database: Database) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Row
 from bascule.core.documents import Collection, Document, Job, NewDocument, VisibleChunk
 from bascule.core.errors import InvalidRequest, NotFound
 from bascule.core.ids import new_id
+from bascule.core.jobs import ANY_JOB, JobFilter
 from bascule.core.principals import SCOPE_INGEST, Principal
 from bascule.core.rights import Rights
 from bascule.db.accept import accept
@@ -76,8 +77,8 @@ class SqlDocuments(Store):
     ) -> Document:
         return await self._write(lambda c: _change_rights(c, principal, document_id, change))
 
-    async def jobs(self, principal: Principal, limit: int) -> list[Job]:
-        return await self._read(lambda c: jobs(c, principal, limit))
+    async def jobs(self, principal: Principal, limit: int, wanted: JobFilter = ANY_JOB) -> list[Job]:
+        return await self._read(lambda c: jobs(c, principal, limit, wanted))
 
     async def job(self, principal: Principal, job_id: str) -> Job:
         return await self._read(lambda c: job(c, principal, job_id))

@@ -22,13 +22,16 @@ import msgspec
 
 from bascule.core.catalogue import JobHandler
 from bascule.core.errors import BasculeError, ConfigError, StorageError
-from bascule.db.workflows import Workflows
+from bascule.core.jobs import OpenJob
+from bascule.db.turns import Turns
+from bascule.db.workflows import PRUNED_AT_ONCE, Workflows
 
 log = logging.getLogger(__name__)
 
 SWEEP_EVERY_S: Final = 0.5
 MAX_CONCURRENT: Final = 4
 MAX_BACKOFF_S: Final = 30.0
+PRUNE_EVERY_S: Final = 60.0
 State = Literal["idle", "standby", "worker"]
 
 
@@ -46,13 +49,13 @@ class DurableJobs:
         self,
         url: str,
         lock_path: Path,
-        unfinished: Callable[[], Awaitable[list[tuple[str, str]]]],
+        unfinished: Callable[[], Awaitable[list[OpenJob]]],
         reset: Callable[[], Awaitable[object]],
         *,
         sweep_every_s: float = SWEEP_EVERY_S,
         max_concurrent: int = MAX_CONCURRENT,
     ) -> None:
-        """`url` is of the jobs' own database, SQLite or Postgres. `unfinished` names (tenant, job id) of every job not ended;
+        """`url` is of the jobs' own database, SQLite or Postgres. `unfinished` names every job that may be worked on;
         `reset` puts items a dead worker left running back into the queue, and is called once, when this process becomes the
         worker. Swept jobs are of the kind registered first."""
         self._url = url
@@ -64,6 +67,10 @@ class DurableJobs:
         self._handlers: dict[str, JobHandler] = {}
         self._kinds: dict[str, str] = {}
         self._tries: dict[str, _Try] = {}
+        self._turns = Turns()
+        self._starts = 0
+        self._crowded = False
+        self._prune_at_s = 0.0
         self._started: set[str] = set()
         self._running: dict[str, asyncio.Task[object]] = {}
         self._poke = asyncio.Event()
@@ -96,6 +103,12 @@ class DurableJobs:
         self._kinds[job_id] = kind
         self._tries.pop(job_id, None)
         self._poke.set()
+
+    def gives_way(self, job_id: str) -> bool:
+        if not self._crowded:
+            return False
+        self._tries[job_id] = _Try()  # it ended early for others, not in vain
+        return True
 
     async def close(self) -> None:
         """Stop working; what is under way stays unfinished in the catalogue and is resumed by the next worker."""
@@ -143,6 +156,7 @@ class DurableJobs:
         while True:
             try:
                 await self._sweep()
+                await self._prune()
             except StorageError as error:
                 log.warning("jobs: the sweep failed: %s", error.message)
             await self._rest()
@@ -171,14 +185,21 @@ class DurableJobs:
 
     async def _sweep(self) -> None:
         open_jobs = await self._unfinished()
-        known = {job_id for _, job_id in open_jobs}
+        known = {job.id for job in open_jobs}
         for job_id in [key for key in self._tries if key not in known]:
             del self._tries[job_id]
-        for tenant, job_id in open_jobs:
-            if len(self._started | self._running.keys()) >= self._max:
-                return
-            if self._is_due(job_id):
-                await self._start(tenant, job_id)
+        waiting = [job for job in open_jobs if self._is_due(job.id)]
+        while waiting and len(self._started | self._running.keys()) < self._max:
+            chosen = self._turns.take(waiting)
+            waiting.remove(chosen)
+            await self._start(chosen.tenant, chosen.id)
+        self._crowded = bool(waiting)
+
+    async def _prune(self) -> None:
+        if self._workflows is None or time.monotonic() < self._prune_at_s:
+            return
+        removed = await asyncio.to_thread(self._workflows.prune)
+        self._prune_at_s = time.monotonic() + (0 if removed >= PRUNED_AT_ONCE else PRUNE_EVERY_S)
 
     def _is_due(self, job_id: str) -> bool:
         if job_id in self._started or job_id in self._running:
@@ -193,8 +214,9 @@ class DurableJobs:
         tried.count += 1
         tried.not_before_s = time.monotonic() + min(self._every_s * 2 ** min(tried.count, 16), MAX_BACKOFF_S)
         self._started.add(job_id)
+        self._starts += 1  # never counted back: it names the run, and DBOS runs no name twice
         try:
-            await asyncio.to_thread(self._workflows.start, kind, tenant, job_id, tried.count)
+            await asyncio.to_thread(self._workflows.start, kind, tenant, job_id, self._starts)
         except BaseException:
             self._started.discard(job_id)
             raise

@@ -167,6 +167,18 @@ jobs = Table(
     _text("key_id"),
     _text("created_at"),
     Column("finished_at", SafeText),
+    _text("source", server_default=""),
+    _count("priority"),
+)
+
+# `target`: the id of a collection, or what a source's documents carry as their source.
+job_pauses = Table(
+    "job_pauses",
+    metadata,
+    Column("tenant", SafeText, primary_key=True),
+    Column("kind", String(16), primary_key=True),
+    Column("target", SafeText, primary_key=True),
+    _text("paused_at"),
 )
 
 items = Table(

@@ -10,11 +10,12 @@ from sqlalchemy import Connection
 
 from bascule.core.catalogue import IndexChange, StoredPoint, WorkItem
 from bascule.core.documents import IndexedChunk, Job
+from bascule.core.jobs import OpenJob
 from bascule.core.principals import Principal
 from bascule.db import outbox
 from bascule.db.commit import commit_document, fail_item
 from bascule.db.deletion import deletion_mark, deletions_since
-from bascule.db.jobviews import job, job_row
+from bascule.db.jobviews import held_back, job, job_row
 from bascule.db.store import Store, need_system
 from bascule.db.tables import acls, chunks, collections, documents, items, vectors
 from bascule.db.tables import jobs as job_table
@@ -64,13 +65,12 @@ class SqlWork(Store):
         need_system(principal)
         return await self._write(lambda c: _finish(c, principal, job_id))
 
-    async def unfinished_jobs(self) -> list[tuple[str, str]]:
-        query = (
-            sa.select(job_table.c.tenant, job_table.c.id)
-            .where(job_table.c.state.in_(("queued", "running")))
-            .order_by(job_table.c.id)
+    async def unfinished_jobs(self) -> list[OpenJob]:
+        columns = (job_table.c.tenant, job_table.c.id, job_table.c.source, job_table.c.priority)
+        query = sa.select(*columns).where(job_table.c.state.in_(("queued", "running")), ~held_back())
+        return await self._read(
+            lambda c: [OpenJob(**row._mapping) for row in c.execute(query.order_by(job_table.c.id))]
         )
-        return await self._read(lambda c: [(tenant, key) for tenant, key in c.execute(query)])
 
     async def reset_running(self) -> int:
         return await self._write(_reset_running)
@@ -120,6 +120,7 @@ def _claim(connection: Connection, principal: Principal, job_id: str, limit: int
         sa.select(items, job_table.c.collection_id)
         .join(job_table, job_table.c.id == items.c.job_id)
         .where(items.c.job_id == job_id, items.c.tenant == principal.tenant, items.c.state == "queued")
+        .where(job_table.c.state.in_(("queued", "running")), ~held_back())
         .order_by(items.c.ordinal)
         .limit(limit)
         .with_for_update(of=items, skip_locked=True)

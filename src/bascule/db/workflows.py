@@ -26,6 +26,8 @@ VERSION: Final = "1"
 WORKFLOW: Final = "bascule.job"
 LISTEN_EVERY_S: Final = 0.25  # also how long closing takes: DBOS waits for its own threads
 POLL_EVERY_S: Final = 1.0
+ENDED: Final = ("SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
+PRUNED_AT_ONCE: Final = 500
 Runner = Callable[[str, str, str], Coroutine[Any, Any, str]]
 
 
@@ -69,6 +71,22 @@ class Workflows:
                 DBOS.start_workflow(self._workflow, kind, tenant, job_id)
         except (exc.SQLAlchemyError, error.DBOSException) as failure:
             raise StorageError("The jobs database did not answer.") from failure
+
+    def prune(self) -> int:
+        """Remove the records of runs that have ended; how many. A job's truth is its row, and no run's name comes again.
+        Blocks; raises StorageError."""
+        if self._workflow is None:
+            return 0
+        from dbos import DBOS, error
+
+        try:
+            ended = DBOS.list_workflows(
+                name=WORKFLOW, status=list(ENDED), limit=PRUNED_AT_ONCE, load_input=False, load_output=False
+            )
+            DBOS.delete_workflows([run.workflow_id for run in ended])
+        except (exc.SQLAlchemyError, error.DBOSException) as failure:
+            raise StorageError("The jobs database did not answer.") from failure
+        return len(ended)
 
     def bridge(self, kind: str, tenant: str, job_id: str) -> str:
         """From DBOS's thread to the application's loop and back."""

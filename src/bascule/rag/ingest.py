@@ -143,6 +143,9 @@ class Ingest:
         principal = system_principal(tenant)
         batch = await self._prepare_batch(principal, job_id)
         while batch:
+            if self._jobs.gives_way(job_id):
+                await self._finish_batch(principal, batch)
+                break
             ahead = asyncio.create_task(self._prepare_batch(principal, job_id))
             try:
                 await self._finish_batch(principal, batch)

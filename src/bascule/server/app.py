@@ -63,7 +63,9 @@ class Application:
         self._console = Console(app)
         self._ready = probes.Readiness(app)
         self._openapi = document()
-        self._routes = [(compile_path(route.path)[0], route, Endpoint(app, route)) for route in ROUTES]
+        self._routes = [
+            (compile_path(route.path)[0], route, Endpoint(app, route, self._is_draining)) for route in ROUTES
+        ]
         self._open: dict[str, OpenHandler] = {
             "/livez": self._livez,
             "/readyz": self._readyz,
@@ -78,6 +80,9 @@ class Application:
 
     def drain(self) -> None:
         self.draining = True
+
+    def _is_draining(self) -> bool:
+        return self.draining
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

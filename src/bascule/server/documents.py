@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bascule.core.errors import NotFound
-from bascule.server.bodies import DocumentsQuery, LimitQuery, RightsBody
+from bascule.server.bodies import DocumentsQuery, RightsBody
 from bascule.server.route import Inquiry
 from bascule.server.uploads import Upload, from_form, from_json, read_form
-from bascule.server.views import ChunkList, ChunkView, DocumentList, DocumentView, JobList, JobView
+from bascule.server.views import ChunkList, ChunkView, DocumentList, DocumentView, JobView
 
 if TYPE_CHECKING:
     from bascule.bootstrap import App
@@ -71,14 +71,3 @@ async def set_rights(inquiry: Inquiry) -> DocumentView:
     if inquiry.app.ingest is not None:
         await inquiry.app.ingest.settle()
     return DocumentView.of(changed, inquiry.principal)
-
-
-async def list_jobs(inquiry: Inquiry) -> JobList:
-    """GET /v1/jobs."""
-    wanted: LimitQuery = inquiry.query
-    return JobList([JobView.of(job) for job in await inquiry.app.catalogue.jobs(inquiry.principal, wanted.limit)])
-
-
-async def show_job(inquiry: Inquiry) -> JobView:
-    """GET /v1/jobs/{id}."""
-    return JobView.of(await inquiry.app.catalogue.job(inquiry.principal, inquiry.id))

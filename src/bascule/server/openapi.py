@@ -110,7 +110,7 @@ def _types() -> list[Any]:
     found: list[Any] = [EmbeddingsBody, ModelList, Health, *_EVENTS.values()]
     for route in ROUTES:
         for kind in (route.body, route.query, route.returns):
-            if kind is not None and kind not in found:
+            if kind is not None and not isinstance(kind, str) and kind not in found:
                 found.append(kind)
     return found
 
@@ -197,6 +197,8 @@ def _request_content(route: Route, known: Mapping[str, Any]) -> dict[str, Any]:
 def _content(route: Route, known: Mapping[str, Any]) -> dict[str, Any]:
     if route.returns is None:
         return {}
+    if isinstance(route.returns, str):
+        return {route.returns: {"schema": {"type": "string"}}}
     content: dict[str, Any] = {"application/json": {"schema": known[str(route.returns)]}}
     if route.path == _STREAMED:
         words = "Server-sent events, each with JSON data: see `x-events`"

@@ -21,7 +21,10 @@ _ID: Final = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 
 
 class Inquiry(msgspec.Struct, frozen=True):
-    """One checked request. `body` and `query` are of the types the route names; `id` is the path's, "" without one."""
+    """One checked request. `body` and `query` are of the types the route names; `id` is the path's, "" without one.
+
+    stopping  whether the server drains, which an answer without an end of its own must heed
+    """
 
     app: App
     exchange: Exchange
@@ -29,6 +32,7 @@ class Inquiry(msgspec.Struct, frozen=True):
     id: str = ""
     body: Any = None
     query: Any = None
+    stopping: Callable[[], bool] = bool
 
 
 Handler = Callable[[Inquiry], Awaitable["msgspec.Struct | Reply | Events | None"]]
@@ -61,8 +65,9 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 class Endpoint:
     """Carries a route out: principal, scope, parse, call, encode. The exchange and its errors are the caller's."""
 
-    def __init__(self, app: App, route: Route) -> None:
+    def __init__(self, app: App, route: Route, stopping: Callable[[], bool]) -> None:
         self._app = app
+        self._stopping = stopping
         self._route = route
 
     async def __call__(self, exchange: Exchange, path_id: str) -> None:
@@ -76,6 +81,7 @@ class Endpoint:
             checked_id(path_id),
             await self._body(exchange),
             query(exchange.scope["query_string"], route.query) if route.query else None,
+            self._stopping,
         )
         if route.watched:
             with Watch(exchange):

@@ -16,7 +16,6 @@ from bascule.server.bodies import (
     DocumentsQuery,
     ExpireBody,
     KeyBody,
-    LimitQuery,
     PassageQuery,
     RightsBody,
     RotateBody,
@@ -24,6 +23,7 @@ from bascule.server.bodies import (
 )
 from bascule.server.cache import Purged, PurgeQuery
 from bascule.server.calls import CallList, CallsQuery, CallView
+from bascule.server.jobs import JOB_ROUTES
 from bascule.server.route import Route
 from bascule.server.views import (
     ChunkList,
@@ -31,7 +31,6 @@ from bascule.server.views import (
     DocumentList,
     DocumentView,
     HitList,
-    JobList,
     JobView,
     KeyList,
     KeyView,
@@ -148,25 +147,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=RightsBody,
         returns=DocumentView,
     ),
-    Route(
-        method="GET",
-        path="/v1/jobs",
-        handler=documents.list_jobs,
-        scope=SCOPE_INGEST,
-        tag="Jobs",
-        summary="Your jobs, newest first",
-        query=LimitQuery,
-        returns=JobList,
-    ),
-    Route(
-        method="GET",
-        path="/v1/jobs/{id}",
-        handler=documents.show_job,
-        scope=SCOPE_INGEST,
-        tag="Jobs",
-        summary="One job with its documents and reasons",
-        returns=JobView,
-    ),
+    *JOB_ROUTES,
     Route(
         method="GET",
         path="/v1/calls",

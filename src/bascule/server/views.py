@@ -174,7 +174,8 @@ class SkippedView(msgspec.Struct, frozen=True):
 
 
 class JobView(msgspec.Struct, frozen=True, kw_only=True):
-    """`counts`: documents by state. `skipped`: what this very request brought and was not taken in, and why."""
+    """`counts`: documents by state. `source`: what brought them: `upload`, `folder`, `source:NAME`.
+    `skipped`: what this very request brought and was not taken in, and why."""
 
     id: str
     collection: str
@@ -185,6 +186,7 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     counts: Mapping[str, int]
     items: list[JobItemView]
     skipped: list[SkippedView] = []
+    source: str = ""
 
     @classmethod
     def of(cls, job: Job, skipped: list[SkippedItem] | None = None) -> JobView:
@@ -198,11 +200,13 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
             counts=job.counts,
             items=[JobItemView(i.document_id, i.name, i.state, i.reason, i.attempts) for i in job.items],
             skipped=[SkippedView(s.external_id, s.reason) for s in skipped or []],
+            source=job.source,
         )
 
 
 class JobList(msgspec.Struct, frozen=True):
     data: list[JobView]
+    next: str | None = None
     object: str = "list"
 
 

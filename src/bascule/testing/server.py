@@ -191,8 +191,29 @@ class FakeCatalogue:
     async def neighbours(self, principal: Principal, chunk_id: str, before: int, after: int) -> list[VisibleChunk]:
         return []
 
-    async def jobs(self, principal: Principal, limit: int) -> list[Job]:
+    async def jobs(self, principal: Principal, limit: int, wanted: object = None) -> list[Job]:
         return [a_job()]
+
+    async def job_progress(self, principal: Principal, limit: int, job_id: str = "") -> list[Job]:
+        return [a_job()] if job_id in ("", "j1") else []
+
+    async def quarantine(self, principal: Principal, limit: int, wanted: object = None) -> list[Any]:
+        return []
+
+    async def retry_quarantine(self, principal: Principal, wanted: object = None) -> int:
+        return 0
+
+    async def job_pauses(self, principal: Principal) -> list[Any]:
+        return []
+
+    async def pause_jobs(self, principal: Principal, kind: str, name: str) -> None: ...
+
+    async def resume_jobs(self, principal: Principal, kind: str, name: str) -> None: ...
+
+    async def _on_job(self, principal: Principal, job_id: str) -> Job:
+        return await self.job(principal, job_id)
+
+    cancel_job = pause_job = resume_job = retry_job = _on_job
 
     async def job(self, principal: Principal, job_id: str) -> Job:
         if job_id != "j1":

@@ -189,7 +189,9 @@ class Console:
     async def _jobs(self, exchange: Exchange, principal: Principal, rest: str) -> Reply:
         require(principal, SCOPE_INGEST)
         rows = [words.JobRow.of(job) for job in await self._app.catalogue.jobs(principal, _JOBS)]
-        return self._page("jobs.html", rows=rows, busy=any(row.state in ("queued", "running") for row in rows))
+        return self._page(
+            "jobs.html", rows=rows, busy=any(row.state in ("queued", "running", "paused") for row in rows)
+        )
 
     async def _passage(self, exchange: Exchange, principal: Principal, rest: str) -> Reply:
         require(principal, SCOPE_ASK)

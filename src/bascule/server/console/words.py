@@ -27,6 +27,7 @@ REASONS: Final = {
 STATES: Final = {
     "queued": "waiting",
     "running": "working",
+    "paused": "paused",
     "indexed": "ready",
     "unchanged": "unchanged",
     "failed": "failed",
