@@ -32,6 +32,9 @@ class ServerSettings(Section):
         False, description="Let holders of the scope ingest bring documents by public URL; see [fetcher]."
     )
     drain_s: float = Field(20.0, ge=0, description="After SIGTERM, how long running requests may finish.")
+    operator_tenant: str = Field(
+        "default", description="The tenant whose administrators may make and change routes, which all tenants call."
+    )
     allowed_hosts: tuple[str, ...] = Field(
         (), description="Host names the console answers to, besides loopback; guards against DNS rebinding."
     )

@@ -15,9 +15,11 @@ from bascule.bootstrap.background import in_background
 from bascule.bootstrap.calls import with_built_in
 from bascule.bootstrap.gateway import Providers, open_layers, open_resources, open_state
 from bascule.bootstrap.observing import open_telemetry, sweep_records
+from bascule.bootstrap.overlay import laid_over
 from bascule.bootstrap.plugins import plugin, secret
 from bascule.bootstrap.prices import find_prices
-from bascule.bootstrap.reload import Reloader
+from bascule.bootstrap.reload import Reloader, tell_problems
+from bascule.bootstrap.routes import RouteAdmin
 from bascule.core.errors import StorageError
 from bascule.core.principals import ALL_SCOPES, system_principal
 from bascule.db.catalogue import connect as connect_catalogue
@@ -58,7 +60,7 @@ async def open_app(
     settings: Settings, *, work: bool, source: Callable[[], Settings] | None = None
 ) -> AsyncIterator[App]:
     """Open everything the settings ask for. `work`: also run durable jobs, if no other process on this folder does.
-    `source` reads the settings anew: with it `app.reloader` takes changes without a restart.
+    `source` reads the settings anew: with it `app.reloader` takes a changed file without a restart.
 
     Raises ConfigError with the key's path and the fix.
     """
@@ -79,6 +81,12 @@ async def _open(settings: Settings, stack: AsyncExitStack, source: Callable[[], 
     prices = await in_background(stack, find_prices(wanted, models, settings.data.resolve()))
     resources = await open_resources(settings, stack)
     catalogue = await stack.enter_async_context(connect_catalogue(*_urls(settings)))
+    file, mark = settings, await catalogue.routes_mark()
+    settings, problems = laid_over(file, await catalogue.stored_routes())
+    tell_problems(problems)
+    if settings.models != file.models:
+        wanted, models, degraded = with_built_in(settings)
+        prices = await in_background(stack, find_prices(wanted, models, settings.data.resolve()))
     state = await open_state(settings, resources, stack)
     authenticator = Authenticator(catalogue)
     await authenticator.refresh()
@@ -110,9 +118,10 @@ async def _open(settings: Settings, stack: AsyncExitStack, source: Callable[[], 
         calls=calls,
         degraded=degraded,
     )
-    if source is not None:
-        app.reloader = Reloader(app, providers, resources, source)
-        stack.push_async_callback(app.reloader.aclose)
+    app.reloader = Reloader(app, providers, resources, file, source)
+    stack.push_async_callback(app.reloader.aclose)
+    app.routes = RouteAdmin(catalogue, app.reloader)
+    await in_background(stack, app.routes.follow(mark))
     if settings.rag.enabled:
         from bascule.bootstrap.documents import open_documents
 

@@ -20,6 +20,7 @@ from bascule.settings import Settings
 
 if TYPE_CHECKING:  # a gateway without rag loads none of it
     from bascule.bootstrap.reload import Reloader
+    from bascule.bootstrap.routes import RouteAdmin
     from bascule.bootstrap.sources import Sources
     from bascule.rag.index import Indexer
     from bascule.rag.ingest import Ingest
@@ -45,5 +46,6 @@ class App:
     store: VectorStore | None = None
     sources: Sources | None = None  # None without [sources]
     fetch_document: Callable[[str], Awaitable[SourceItem | SkippedItem]] | None = None  # with server.fetch_urls
-    reloader: Reloader | None = None  # with a source of settings: takes changes without a restart
+    reloader: Reloader | None = None  # takes changes without a restart
+    routes: RouteAdmin | None = None
     degraded: list[str] = field(default_factory=list)  # what was missing at start, in words (law 11)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Final
 
 import msgspec
 
 from bascule.bootstrap.app import App
-from bascule.bootstrap.calls import with_built_in
+from bascule.bootstrap.calls import BUILT_IN_MODEL, with_built_in
 from bascule.bootstrap.gateway import Providers, open_layers
+from bascule.bootstrap.overlay import laid_over
 from bascule.bootstrap.prices import find_prices
-from bascule.core.errors import ConfigError
+from bascule.core.errors import ConfigError, Conflict
 from bascule.core.resources import Resources
+from bascule.core.routes import StoredRoute
 from bascule.gateway.gateway import Gateway
 from bascule.settings import Settings
 
@@ -35,9 +37,17 @@ class Reloaded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reloader:
-    """`source` reads the configuration anew."""
+    """`source` reads the configuration anew. `file` is what it said last: the App's settings have stored routes over it."""
 
-    def __init__(self, app: App, providers: Providers, resources: Resources, source: Callable[[], Settings]) -> None:
+    def __init__(
+        self,
+        app: App,
+        providers: Providers,
+        resources: Resources,
+        file: Settings,
+        source: Callable[[], Settings] | None,
+    ) -> None:
+        self.file = file
         self._app = app
         self._providers = providers
         self._resources = resources
@@ -47,16 +57,37 @@ class Reloader:
         self._policies: AsyncExitStack | None = None
 
     async def reload(self) -> Reloaded:
-        """Raises ConfigError for a configuration that is not valid; then all stays as it is."""
+        """Raises ConfigError for a configuration that is not valid, Conflict when there is none to read; then all stays as it
+        is."""
+        if self._source is None:
+            raise Conflict("This server was started without a configuration file that it could read again.")
         async with self._turn:
             old, read = self._app.settings, await asyncio.to_thread(self._source)
-            changed = [name for name in SECTIONS if getattr(read, name) != getattr(old, name)]
-            if not changed:
-                return Reloaded(changed=[], needs_restart=_for_restart(old, read))
-            settings = old.model_copy(update={name: getattr(read, name) for name in changed})
-            await self._take(settings)
-            log.info("configuration reloaded: %s", ", ".join(changed))
+            changed = await self._go_by(read, await self._app.catalogue.stored_routes())
+            self.file = read
+            if changed:
+                log.info("configuration reloaded: %s", ", ".join(changed))
             return Reloaded(changed=changed, needs_restart=_for_restart(old, read))
+
+    async def refresh(self, stored: Sequence[StoredRoute] | None = None) -> None:
+        """Go by these routes over the file as it was read last; without any given, by those in the catalogue.
+        Raises ConfigError; then all stays as it is."""
+        async with self._turn:
+            await self._go_by(self.file, await self._app.catalogue.stored_routes() if stored is None else stored)
+
+    def reserved(self) -> set[str]:
+        """Names that are not to be had for stored routes."""
+        return {BUILT_IN_MODEL, *self.file.models}
+
+    async def _go_by(self, read: Settings, stored: Sequence[StoredRoute]) -> list[str]:
+        """The sections that have changed."""
+        old = self._app.settings
+        laid, problems = laid_over(read, stored)
+        tell_problems(problems)
+        changed = [name for name in SECTIONS if getattr(laid, name) != getattr(old, name)]
+        if changed:
+            await self._take(old.model_copy(update={name: getattr(laid, name) for name in changed}))
+        return changed
 
     async def _take(self, settings: Settings) -> None:
         app = self._app
@@ -91,6 +122,11 @@ class Reloader:
         await asyncio.gather(*self._retiring, return_exceptions=True)
         if self._policies is not None:
             await self._policies.aclose()
+
+
+def tell_problems(problems: Mapping[str, str]) -> None:
+    for name, problem in problems.items():
+        log.warning("the route %s is not used: %s", name, problem)
 
 
 async def _retire(was: Gateway, closing: list[AsyncExitStack], after_s: float) -> None:

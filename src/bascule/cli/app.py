@@ -22,6 +22,7 @@ from bascule.cli import (
     keys,
     models,
     questions,
+    routes,
     sync,
 )
 from bascule.cli.output import Output
@@ -53,7 +54,21 @@ def _root(
         _log(logging.INFO if verbose else logging.ERROR)
 
 
-for module in (admin, ingest, sync, questions, documents, keys, jobs, models, cache, evaluate, checks, demo_command):
+for module in (
+    admin,
+    ingest,
+    sync,
+    questions,
+    documents,
+    keys,
+    jobs,
+    routes,
+    models,
+    cache,
+    evaluate,
+    checks,
+    demo_command,
+):
     module.register(app)
 
 

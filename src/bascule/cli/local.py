@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from bascule.bootstrap import App, open_app
+from bascule.bootstrap.routes import RouteAdmin
 from bascule.cli.backend import JobAct, KeyRequest, Plain, Target
 from bascule.core.connectors import SkippedItem, SourceItem
 from bascule.core.errors import ConfigError, ScopeMissing
@@ -182,6 +183,27 @@ class LocalBackend:
 
     async def revoke_key(self, key_id: str) -> Plain:
         return _plain(KeyView.of(await self.app.keys.revoke(self._needs(SCOPE_ADMIN), key_id)))
+
+    def _routes(self) -> RouteAdmin:
+        assert self.app.routes is not None
+        return self.app.routes
+
+    async def routes(self) -> Plain:
+        who = self._needs(SCOPE_ADMIN)
+        found = [_plain(view) for view in await self._routes().list(who)]
+        return {"data": found, "providers": [_plain(view) for view in self._routes().providers(who)], "object": "list"}
+
+    async def route(self, name: str) -> Plain:
+        return _plain(await self._routes().show(self._needs(SCOPE_ADMIN), name))
+
+    async def create_route(self, name: str, settings: Plain, enabled: bool) -> Plain:
+        return _plain(await self._routes().create(self._needs(SCOPE_ADMIN), name, settings, enabled))
+
+    async def change_route(self, name: str, settings: Plain | None, enabled: bool | None) -> Plain:
+        return _plain(await self._routes().replace(self._needs(SCOPE_ADMIN), name, settings, enabled))
+
+    async def remove_route(self, name: str) -> None:
+        await self._routes().remove(self._needs(SCOPE_ADMIN), name)
 
 
 def _plain(value: object) -> Plain:

@@ -146,6 +146,23 @@ class RemoteBackend:
     async def revoke_key(self, key_id: str) -> Plain:
         return dict(await self._call("DELETE", f"/v1/keys/{quote(key_id, safe='')}"))
 
+    async def routes(self) -> Plain:
+        return dict(await self._call("GET", "/v1/routes"))
+
+    async def route(self, name: str) -> Plain:
+        return dict(await self._call("GET", f"/v1/routes/{quote(name, safe='')}"))
+
+    async def create_route(self, name: str, settings: Plain, enabled: bool) -> Plain:
+        body = {"name": name, "settings": settings, "enabled": enabled}
+        return dict(await self._call("POST", "/v1/routes", body))
+
+    async def change_route(self, name: str, settings: Plain | None, enabled: bool | None) -> Plain:
+        body = _given({"settings": settings, "enabled": enabled})
+        return dict(await self._call("PUT", f"/v1/routes/{quote(name, safe='')}", body))
+
+    async def remove_route(self, name: str) -> None:
+        await self._call("DELETE", f"/v1/routes/{quote(name, safe='')}")
+
 
 async def _batches(
     items: AsyncIterable[SourceItem | SkippedItem], skipped: list[Plain]

@@ -25,6 +25,7 @@ from bascule.core.jobs import ANY_JOB, JobControl, JobFilter, OpenJob
 from bascule.core.keys import KeyRecord
 from bascule.core.principals import Principal
 from bascule.core.rights import Rights
+from bascule.core.routes import StoredRoutes
 from bascule.core.traces import Trace
 
 
@@ -302,7 +303,7 @@ class CallLog(Protocol):
         ...
 
 
-class Catalogue(Passages, Traces, Documents, SourceItems, JobControl, Work, Keys, AuditLog, Protocol):
+class Catalogue(Passages, Traces, Documents, SourceItems, JobControl, Work, Keys, StoredRoutes, AuditLog, Protocol):
     """All of it: what `db` implements and `bootstrap` hands out in parts."""
 
 

@@ -16,13 +16,14 @@ from bascule.db.jobcontrol import SqlJobControl
 from bascule.db.keys import SqlKeys
 from bascule.db.migrate import is_current, migrate
 from bascule.db.passages import SqlPassages
+from bascule.db.routes import SqlRoutes
 from bascule.db.sources import SqlSources
 from bascule.db.traces import SqlTraces
 from bascule.db.work import SqlWork
 
 
 class SqlCatalogue(
-    SqlPassages, SqlTraces, SqlDocuments, SqlSources, SqlJobControl, SqlWork, SqlKeys, SqlAudit, SqlCalls
+    SqlPassages, SqlTraces, SqlDocuments, SqlSources, SqlJobControl, SqlWork, SqlKeys, SqlRoutes, SqlAudit, SqlCalls
 ):
     """Implements `core.catalogue.Catalogue` and `CallLog` on SQLite or Postgres. Made by `connect`."""
 

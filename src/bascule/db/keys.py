@@ -12,10 +12,11 @@ from bascule.core.errors import NotFound
 from bascule.core.keys import KeyRecord
 from bascule.core.principals import SCOPE_ADMIN, Principal
 from bascule.db.engine import insert_new
+from bascule.db.marks import mark, move_mark
 from bascule.db.rights import need_scope
 from bascule.db.store import Store
-from bascule.db.tables import change_marks, memberships
 from bascule.db.tables import keys as key_table
+from bascule.db.tables import memberships
 from bascule.db.values import from_json, now_text, to_json
 
 MARK = "access"
@@ -45,8 +46,7 @@ class SqlKeys(Store):
         return await self._read(lambda c: [_record(row) for row in c.execute(query)])
 
     async def change_mark(self) -> str:
-        query = sa.select(change_marks.c.value).where(change_marks.c.name == MARK)
-        return await self._read(lambda c: str(c.execute(query).scalar() or 0))
+        return await self._read(lambda c: mark(c, MARK))
 
     async def add_membership(self, principal: Principal, subject: str, groups: Sequence[str]) -> None:
         need_scope(principal, SCOPE_ADMIN)
@@ -88,7 +88,7 @@ def _add_key(connection: Connection, key: KeyRecord) -> None:
     plain = {f: getattr(key, f) for f in KeyRecord.__struct_fields__ if f not in ("groups", "roles", "scopes")}
     grants = {"groups": sorted(key.groups), "roles": sorted(key.roles), "scopes": sorted(key.scopes)}
     connection.execute(sa.insert(key_table).values(**plain, grants=to_json(grants)))
-    _bump(connection)
+    move_mark(connection, MARK)
 
 
 def _revoke(connection: Connection, principal: Principal, key_id: str) -> KeyRecord:
@@ -101,7 +101,7 @@ def _revoke(connection: Connection, principal: Principal, key_id: str) -> KeyRec
         .where(key_table.c.id == key_id, key_table.c.revoked_at.is_(None))
         .values(revoked_at=now_text())
     )
-    _bump(connection)
+    move_mark(connection, MARK)
     return _record(connection.execute(found).one())
 
 
@@ -109,7 +109,7 @@ def _expire(connection: Connection, principal: Principal, key_id: str, expires_a
     alive = sa.and_(key_table.c.id == key_id, key_table.c.revoked_at.is_(None), _own(principal))
     if not connection.execute(sa.update(key_table).where(alive).values(expires_at=expires_at)).rowcount:
         raise NotFound("There is no such key.")
-    _bump(connection)
+    move_mark(connection, MARK)
     return _record(connection.execute(sa.select(key_table).where(alive)).one())
 
 
@@ -122,19 +122,12 @@ def _record(row: Row[Any]) -> KeyRecord:
 
 def _add_memberships(connection: Connection, rows: list[dict[str, Any]]) -> None:
     insert_new(connection, memberships, rows)
-    _bump(connection)
+    move_mark(connection, MARK)
 
 
 def _change(connection: Connection, statement: sa.Delete) -> None:
     connection.execute(statement)
-    _bump(connection)
-
-
-def _bump(connection: Connection) -> None:
-    insert_new(connection, change_marks, [{"name": MARK, "value": 0}])
-    connection.execute(
-        sa.update(change_marks).where(change_marks.c.name == MARK).values(value=change_marks.c.value + 1)
-    )
+    move_mark(connection, MARK)
 
 
 def _all_memberships(connection: Connection) -> dict[tuple[str, str], frozenset[str]]:

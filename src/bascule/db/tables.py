@@ -276,6 +276,17 @@ memberships = Table(
     Column("group_name", SafeText, primary_key=True),
 )
 
+# What the configuration file has under [models.NAME], for models that an administrator made.
+routes = Table(
+    "routes",
+    metadata,
+    Column("name", String(128), primary_key=True),
+    _text("settings"),
+    Column("enabled", Boolean, nullable=False),
+    _text("created_at"),
+    _text("updated_at"),
+)
+
 # Counters bumped in the transaction of a change, so that watchers ask one row.
 change_marks = Table(
     "change_marks",

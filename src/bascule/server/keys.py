@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from bascule.bootstrap.reload import Reloaded
-from bascule.core.errors import ConfigError, Conflict, InvalidRequest
+from bascule.core.errors import ConfigError, InvalidRequest
 from bascule.core.principals import DEFAULT_SCOPES
 from bascule.server.bodies import KeyBody
 from bascule.server.route import Inquiry
@@ -58,8 +58,7 @@ async def expire_key(inquiry: Inquiry) -> KeyView:
 async def reload(inquiry: Inquiry) -> Reloaded:
     """POST /v1/reload."""
     reloader = inquiry.app.reloader
-    if reloader is None:
-        raise Conflict("This server was started without a configuration file that it could read again.")
+    assert reloader is not None
     try:
         return await reloader.reload()
     except ConfigError as error:

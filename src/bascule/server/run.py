@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import uvicorn
 
-from bascule.core.errors import ConfigError
+from bascule.core.errors import BasculeError, ConfigError
 from bascule.server.app import Application, create_app
 from bascule.server.protocol import Protocol, close_slow_heads
 
@@ -74,7 +74,7 @@ def reload_on_hangup(app: App) -> Iterator[None]:
         assert reloader is not None
         try:
             await reloader.reload()
-        except ConfigError as error:
+        except BasculeError as error:
             log.error("the configuration is not reloaded: %s", error.message)
 
     def begin() -> None:

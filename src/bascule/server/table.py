@@ -25,6 +25,7 @@ from bascule.server.cache import Purged, PurgeQuery
 from bascule.server.calls import CallList, CallsQuery, CallView
 from bascule.server.jobs import JOB_ROUTES
 from bascule.server.route import Route
+from bascule.server.routes import ROUTE_ROUTES
 from bascule.server.views import (
     ChunkList,
     CollectionList,
@@ -148,6 +149,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         returns=DocumentView,
     ),
     *JOB_ROUTES,
+    *ROUTE_ROUTES,
     Route(
         method="GET",
         path="/v1/calls",

@@ -321,6 +321,23 @@ class FakeQuestions:
         return {"id": "a1", "diagnosis": "answered"}
 
 
+class FakeRoutes:
+    async def show(self, principal: Principal, name: str) -> Any:
+        raise NotFound("There is no such thing, or you may not see it.")
+
+    async def replace(self, principal: Principal, name: str, settings: Any, enabled: Any) -> Any:
+        return await self.show(principal, name)
+
+    async def remove(self, principal: Principal, name: str) -> None:
+        await self.show(principal, name)
+
+    def providers(self, principal: Principal) -> list[Any]:
+        return []
+
+    async def list(self, principal: Principal) -> Any:
+        return []
+
+
 class FakeApp:
     """Everything `create_app` asks an App for. Settings are given as sections, e.g. `server={"max_body_bytes": 99}`."""
 
@@ -335,6 +352,7 @@ class FakeApp:
         self.ingest: FakeIngest | None = FakeIngest()
         self.questions: FakeQuestions | None = FakeQuestions()
         self.fetch_document = None
+        self.routes = FakeRoutes()
         self.degraded: list[str] = ["lexical_only: no embedding model"]
 
 
