@@ -7,12 +7,13 @@ where a word beside it, or the name of its column, says what it is. One kind for
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
 from typing import Final
 
 import msgspec
 
+from bascule.core.digit_windows import Window
 from bascule.core.policies import Finding
 
 _CONTEXT_CHARS: Final = 60
@@ -20,7 +21,11 @@ _GENERAL: Final = (
     r"national (?:id|insurance|number)|identity (?:card|number|no)|\bid (?:number|no|card)|personal (?:id|number|code)"
     r"|tax(?:payer)? (?:id|number)|identification number|citizen (?:id|number)|social (?:security|insurance)"
 )
-_ANY: Final = re.compile(r"\d[\d .\-/]{4,20}\d|\d{2}[A-Z]\d{2}[A-Z]|[A-Z]{5}\d{4}[A-Z]", re.IGNORECASE)
+# Of the Indian PAN, the one number with fewer digits than a window has.
+_FEW_DIGITS: Final = re.compile(r"\d{4}[A-Za-z](?![\w\-])")
+
+# Where any of the others may begin.
+_START: Final = re.compile(r"(?<![\w\-+./])(?=[A-Za-z]{0,9}[ \-]?\d)[A-Za-z\d]")
 
 
 class NationalId(msgspec.Struct, frozen=True):
@@ -32,14 +37,28 @@ class NationalId(msgspec.Struct, frozen=True):
     words: re.Pattern[str] | None = None
 
 
-def national_id(text: str, context: str) -> Iterator[Finding]:
-    if not _ANY.search(text):
-        return
-    for number in NUMBERS:
-        for match in number.pattern.finditer(text):
-            plain = re.sub(r"[^A-Za-z0-9]", "", match.group()).upper()
-            if number.check(plain) and (number.words is None or _named(number.words, text, context, match.start())):
-                yield Finding(kind="national_id", start=match.start(), end=match.end())
+_Shapes = tuple[tuple[re.Pattern[str], tuple[NationalId, ...]], ...]
+
+
+def national_id(text: str, context: str, windows: Sequence[Window]) -> Iterator[Finding]:
+    for start, end in windows:
+        for begin in _START.finditer(text, start, end):
+            if _ANY_LONG.match(text, begin.start(), end):
+                yield from _matches(_LONG, text, context, begin.start(), end)
+    if _FEW_DIGITS.search(text):
+        for few in _PAN.pattern.finditer(text):
+            yield from _matches(_SHORT, text, context, few.start(), len(text))
+
+
+def _matches(shapes: _Shapes, text: str, context: str, at: int, end: int) -> Iterator[Finding]:
+    for pattern, numbers in shapes:
+        match = pattern.match(text, at, end)
+        if match is None:
+            continue
+        plain = re.sub(r"[^A-Za-z0-9]", "", match.group()).upper()
+        # The check comes first: looking for words costs much more.
+        if any(n.check(plain) and (n.words is None or _named(n.words, text, context, at)) for n in numbers):
+            yield Finding(kind="national_id", start=at, end=match.end())
 
 
 def _named(words: re.Pattern[str], text: str, context: str, at: int) -> bool:
@@ -254,6 +273,7 @@ def _of(country: str, pattern: str, check: Callable[[str], bool], words: str = "
     return NationalId(country, re.compile(rf"(?<![\w\-+./])(?:{pattern})(?![\w\-]|[./]\d)", re.IGNORECASE), check, near)
 
 
+_PAN: Final = _of("IN", r"[A-Z]{3}[ABCFGHJLPT][A-Z]\d{4}[A-Z]", _always, r"\bpan\b|permanent account|income tax")
 NUMBERS: Final[tuple[NationalId, ...]] = (
     _of("ES", r"\d{8}[ \-]?[A-HJ-NP-TV-Z]|[XYZ][ \-]?\d{7}[ \-]?[A-HJ-NP-TV-Z]", _spain),
     _of("IT", r"[A-Z]{6}[ ]?[\dL-NP-V]{2}[A-EHLMPR-T][\dL-NP-V]{2}[ ]?[A-Z][\dL-NP-V]{3}[A-Z]", _italy),
@@ -282,7 +302,7 @@ NUMBERS: Final[tuple[NationalId, ...]] = (
     _of("BR", r"\d{3}\.\d{3}\.\d{3}-\d\d", _brazil),
     _of("BR", r"\d{11}", _brazil, r"\bcpf\b"),
     _of("IN", r"[2-9]\d{3}[ \-]?\d{4}[ \-]?\d{4}", _verhoeff, r"a?adhaar|\buidai\b|\buid\b"),
-    _of("IN", r"[A-Z]{3}[ABCFGHJLPT][A-Z]\d{4}[A-Z]", _always, r"\bpan\b|permanent account|income tax"),
+    _PAN,
     _of("CA", r"\d{3}[ \-]?\d{3}[ \-]?\d{3}", luhn, r"\bsin\b|\bnas\b"),
     _of("AU", r"\d{3}[ ]?\d{3}[ ]?\d{2,3}", _australia, r"\btfn\b|tax file"),
     _of("US", r"9\d\d-(?:5\d|6[0-5]|7\d|8[0-8]|9[0-24-9])-\d{4}", _always),
@@ -298,3 +318,16 @@ NUMBERS: Final[tuple[NationalId, ...]] = (
     _of("IL", r"\d{9}", _israel, r"teudat|zehut|תעודת זהות|ת\.ז"),
     _of("BG", r"\d{10}", _bulgaria, r"\begn\b|егн"),
 )
+
+
+def _by_shape(numbers: Iterable[NationalId]) -> _Shapes:
+    """Numbers of several countries that look alike are looked for once."""
+    found: dict[re.Pattern[str], list[NationalId]] = {}
+    for number in numbers:
+        found.setdefault(number.pattern, []).append(number)
+    return tuple((pattern, tuple(alike)) for pattern, alike in found.items())
+
+
+_SHORT: Final = _by_shape(number for number in NUMBERS if number.pattern is _PAN.pattern)
+_LONG: Final = _by_shape(number for number in NUMBERS if number.pattern is not _PAN.pattern)
+_ANY_LONG: Final = re.compile("|".join(pattern.pattern for pattern, _ in _LONG), re.IGNORECASE)

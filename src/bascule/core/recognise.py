@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Collection, Sequence
 from typing import Final
 
+from bascule.core.digit_windows import digit_windows
 from bascule.core.policies import Finding
 from bascule.core.recognisers import RECOGNISERS
 
@@ -25,10 +26,11 @@ _INVISIBLE: Final = frozenset(["Cf", "Mn"])
 def find(text: str, *, context: str = "", kinds: Collection[str] = KINDS) -> list[Finding]:
     """Spans in `text`, in order and without overlaps. `context` is what stands above it (a table's column name)."""
     folded, offsets = _fold(text)
+    windows = digit_windows(folded)
     taken: list[Finding] = []
     for kind, recogniser in RECOGNISERS.items():
         if kind in kinds:
-            found = sorted(recogniser(folded, context), key=lambda f: f.start)
+            found = sorted(recogniser(folded, context, windows), key=lambda f: f.start)
             taken = _merged(taken, found)
     if offsets is None:
         return taken

@@ -11,9 +11,10 @@ import ipaddress
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
+from bascule.core.digit_windows import Window
 from bascule.core.national_ids import luhn, national_id
 from bascule.core.policies import Finding
 
@@ -57,6 +58,7 @@ _PHONE_SHAPE: Final = re.compile(
 )
 
 _IPV4: Final = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w]|\.\d)")
+_FOUR_NUMBERS: Final = re.compile(r"\d\.\d{1,3}\.\d{1,3}\.\d")
 _IPV6: Final = re.compile(
     r"(?<![\w:.])(?=[0-9A-Fa-f]{0,4}:)[0-9A-Fa-f:]{4,39}(?:(?<=:)\d{1,3}(?:\.\d{1,3}){3})?(?![\w:])"
 )
@@ -92,17 +94,24 @@ _ASSIGNED: Final = re.compile(
     r"[\"']?\s{0,3}(?:[:=]|\bis\b|\bbearer\b)?\s{0,3}[\"'`]?([^\s\"'`,;<>(){}\[\]]{8,200})",
     re.IGNORECASE,
 )
+# One of them is in every name that _ASSIGNED begins with.
+_ASSIGNED_WORDS: Final = ("key", "secret", "token", "bearer", "passw", "pwd", "credential")
 _MIN_ENTROPY_BITS: Final = 3.0
 
 
-def email(text: str, _: str) -> Iterator[Finding]:
+def _within(pattern: re.Pattern[str], text: str, windows: Sequence[Window]) -> Iterator[re.Match[str]]:
+    for start, end in windows:
+        yield from pattern.finditer(text, start, end)
+
+
+def email(text: str, _: str, _windows: Sequence[Window]) -> Iterator[Finding]:
     if "@" in text:
         yield from (Finding(kind="email", start=m.start(), end=m.end()) for m in _EMAIL.finditer(text))
 
 
-def card(text: str, _: str) -> Iterator[Finding]:
+def card(text: str, _: str, windows: Sequence[Window]) -> Iterator[Finding]:
     """Whole groups of digits, up to three separators apart, 12 to 19 digits in all, a known prefix, a right check digit."""
-    for match in _SEPARATED_DIGITS.finditer(text):
+    for match in _within(_SEPARATED_DIGITS, text, windows):
         groups = [
             (m.group(), match.start() + m.start(), match.start() + m.end()) for m in _GROUP.finditer(match.group())
         ]
@@ -129,13 +138,14 @@ def _card_end(groups: list[tuple[str, int, int]], first: int) -> int:
     return found
 
 
-def iban(text: str, _: str) -> Iterator[Finding]:
-    match = _IBAN.search(text)
-    while match:
-        end = _iban_end(match.group())
-        if end:
-            yield Finding(kind="iban", start=match.start(), end=match.start() + end)
-        match = _IBAN.search(text, match.start() + (end or 4))
+def iban(text: str, _: str, windows: Sequence[Window]) -> Iterator[Finding]:
+    for start, stop in windows:
+        match = _IBAN.search(text, start, stop)
+        while match:
+            end = _iban_end(match.group())
+            if end:
+                yield Finding(kind="iban", start=match.start(), end=match.start() + end)
+            match = _IBAN.search(text, match.start() + (end or 4), stop)
 
 
 def _iban_end(text: str) -> int:
@@ -150,18 +160,18 @@ def _iban_end(text: str) -> int:
     return 0
 
 
-def ssn(text: str, context: str) -> Iterator[Finding]:
-    yield from (Finding(kind="ssn", start=m.start(), end=m.end()) for m in _SSN.finditer(text))
+def ssn(text: str, context: str, windows: Sequence[Window]) -> Iterator[Finding]:
+    yield from (Finding(kind="ssn", start=m.start(), end=m.end()) for m in _within(_SSN, text, windows))
     named = bool(_SSN_CONTEXT.search(context))
-    for match in _SSN_BARE.finditer(text):
+    for match in _within(_SSN_BARE, text, windows):
         if named or _SSN_CONTEXT.search(text, max(0, match.start() - 40), match.start()):
             yield Finding(kind="ssn", start=match.start(), end=match.end())
 
 
-def phone(text: str, context: str) -> Iterator[Finding]:
+def phone(text: str, context: str, windows: Sequence[Window]) -> Iterator[Finding]:
     """Only what has the shape of a telephone number, or any 7 to 15 digits beside a word that says so."""
     named = bool(_PHONE_CONTEXT.search(context))
-    for match in _PHONE.finditer(text):
+    for match in _within(_PHONE, text, windows):
         found = match.group().rstrip(" .-/(")
         plain = re.split(r"\s?[xe]", found)[0]
         digits = sum(char.isdigit() for char in plain)
@@ -177,9 +187,12 @@ def phone(text: str, context: str) -> Iterator[Finding]:
             yield Finding(kind="phone", start=match.start(), end=end)
 
 
-def ip(text: str, _: str) -> Iterator[Finding]:
+def ip(text: str, _: str, _windows: Sequence[Window]) -> Iterator[Finding]:
     """Public addresses; private and documentation ranges name nobody."""
-    for pattern in (_IPV4, _IPV6) if "::" in text or text.count(":") >= 7 else (_IPV4,):
+    patterns = [_IPV4] if _FOUR_NUMBERS.search(text) else []
+    if "::" in text or text.count(":") >= 7:
+        patterns.append(_IPV6)
+    for pattern in patterns:
         for match in pattern.finditer(text):
             try:
                 address = ipaddress.ip_address(match.group())
@@ -189,14 +202,20 @@ def ip(text: str, _: str) -> Iterator[Finding]:
                 yield Finding(kind="ip", start=match.start(), end=match.end())
 
 
-def key(text: str, context: str) -> Iterator[Finding]:
-    for pattern in (KNOWN_KEY, _SHORT_PROJECT_KEY):
-        yield from (Finding(kind="key", start=m.start(), end=m.end()) for m in pattern.finditer(text))
-    for match in _ASSIGNED.finditer(text):
+def key(text: str, context: str, _windows: Sequence[Window]) -> Iterator[Finding]:
+    if any(prefix in text for prefix in KEY_PREFIXES):
+        for pattern in (KNOWN_KEY, _SHORT_PROJECT_KEY):
+            yield from (Finding(kind="key", start=m.start(), end=m.end()) for m in pattern.finditer(text))
+    plain = text.lower()
+    for match in _ASSIGNED.finditer(text) if any(word in plain for word in _ASSIGNED_WORDS) else ():
         value = match.group(1).rstrip(".")
         if _looks_random(value):
             yield Finding(kind="key", start=match.start(1), end=match.start(1) + len(value))
-    if re.search(r"passw(?:or)?d|secret|api.?key|token", context, re.IGNORECASE) and _looks_random(text.strip()):
+    if (
+        context
+        and re.search(r"passw(?:or)?d|secret|api.?key|token", context, re.IGNORECASE)
+        and _looks_random(text.strip())
+    ):
         start = len(text) - len(text.lstrip())
         yield Finding(kind="key", start=start, end=start + len(text.strip()))
 
@@ -212,12 +231,13 @@ def _looks_random(value: str) -> bool:
     return bits >= min(_MIN_ENTROPY_BITS, math.log2(len(value)) - 0.4)
 
 
-def private_key(text: str, _: str) -> Iterator[Finding]:
+def private_key(text: str, _: str, _windows: Sequence[Window]) -> Iterator[Finding]:
     if "PRIVATE KEY" in text:
         yield from (Finding(kind="private_key", start=m.start(), end=m.end()) for m in _PRIVATE_KEY.finditer(text))
 
 
-Recogniser = Callable[[str, str], Iterator[Finding]]
+# Of the folded text, what stands above it, and where its numbers are.
+Recogniser = Callable[[str, str, Sequence[Window]], Iterator[Finding]]
 
 RECOGNISERS: Final[dict[str, Recogniser]] = {  # earlier ones win where two overlap
     "private_key": private_key,
