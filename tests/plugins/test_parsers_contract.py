@@ -32,6 +32,11 @@ SAMPLES = {
         b"Refund policy\n=============\n\nMoney comes back\nwithin 30 days.\n\n* books\n* toys\n",
         ["Refund", "30 days", "toys"],
     ),
+    "man": (
+        b".TH REFUND 1 2026 shop\n.SH NAME\nrefund \\- money back\n.SH OPTIONS\n.TP\n"
+        b'.BR \\-d ", " \\-\\-days =\\fIN\\fR\nwithin N days\n',
+        ["refund - money back", "-d, --days=N", "within N days"],
+    ),
     "md": (
         b"# Refund policy\n\nMoney comes back **within** 30 days.\n\n| a | b |\n|---|---|\n| 1 | 2 |\n",
         ["within 30 days", "1 | 2"],

@@ -11,6 +11,7 @@ import msgspec
 
 from bascule.core.errors import IngestError
 from bascule.rag.decode import Decoded, decode
+from bascule.rag.unpack import GZIP, unpacked
 
 MEDIA_TYPES: Final = {
     "txt": "text/plain",
@@ -26,6 +27,7 @@ MEDIA_TYPES: Final = {
     "xml": "application/xml",
     "wxr": "application/rss+xml",
     "eml": "message/rfc822",
+    "man": "text/troff",
 }
 _OTHER_TYPES: Final = {
     "text/xml": "xml", "application/jsonl": "json", "application/x-ndjson": "json", "text/json": "json", "text/x-markdown": "md",
@@ -47,7 +49,6 @@ _UNSUPPORTED: Final = (
     (b"GIF8", "an image; its text would have to be recognised first"),
     (b"II*\0", "an image; its text would have to be recognised first"),
     (b"MM\0*", "an image; its text would have to be recognised first"),
-    (b"\x1f\x8b", "a gzip archive; unpack it and send the files"),
     (b"BZh", "a bzip2 archive; unpack it and send the files"),
     (b"\xfd7zXZ", "an xz archive; unpack it and send the files"),
     (b"7z\xbc\xaf", "a 7-Zip archive; unpack it and send the files"),
@@ -88,6 +89,11 @@ _DELIMITERS: Final = ",;\t|"
 _SAMPLE_CHARS: Final = 20_000
 
 
+_LATE_PDF: Final = re.compile(rb"[\r\n\0]%PDF-\d")  # behind what some printers put first
+_MAN_START: Final = re.compile(r"^(?:\.TH[ \t]+\S|\.Dd\b|\.so[ \t]+\S+\s*$)", re.M)
+_ROFF_START: Final = re.compile(r"\s*(?:['.](?:\\\"|[A-Za-z]{1,3}\b|[ \t]*\n)|\\\")")
+
+
 class Detected(msgspec.Struct, frozen=True, kw_only=True):
     """`data` is what the parser gets: for kinds of text always UTF-8, whatever the file was written in.
 
@@ -110,7 +116,13 @@ def extension(name: str) -> str:
 
 
 def detect(data: bytes, name: str, media_type: str = "") -> Detected:
-    """Decide the parser. Raises IngestError: "not a supported kind: ..." or that the file is empty."""
+    """Decide the parser. A file that is packed by gzip is unpacked first, as manual pages and logs come.
+
+    Raises IngestError: "not a supported kind: ..." or that the file is empty.
+    """
+    if data.startswith(GZIP):
+        found = detect(unpacked(data), name.removesuffix(".gz").removesuffix(".GZ"), "")
+        return msgspec.structs.replace(found, notes=found.notes | {"packed": "gzip"})
     if not data.strip(b"\0 \t\r\n"):
         raise IngestError("The file is empty. Check the export that made it and send it again.", reason="empty")
     claimed = _BY_EXTENSION.get(extension(name)) or _by_media_type(media_type)
@@ -163,8 +175,10 @@ def _binary_kind(data: bytes, claimed: str) -> str:
         return _zip_kind(data, claimed)
     if data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n\0").startswith(b"%PDF-"):
         return "pdf"
-    if b"%PDF-" in data[:1024] and not data[:1024].lstrip().startswith(b"<"):
+    if _LATE_PDF.search(data, 0, 1024):
         return "pdf"
+    if data[257:262] == b"ustar":
+        raise _unsupported("a tar archive; unpack it and send the files")
     if _PICKLE.match(data):
         raise _unsupported("a Python pickle, which is never opened")
     return ""
@@ -215,6 +229,8 @@ def _is_mail(data: bytes, claimed: str) -> bool:
 
 def _text_kind(text: str, claimed: str, suffix: str) -> str:
     sample = text[:_SAMPLE_CHARS]
+    if _ROFF_START.match(sample) and _MAN_START.search(sample):
+        return "man"
     if _HTML_START.match(sample):
         return "html"
     if claimed == "html" and _HTML_TAG.search(sample):
