@@ -169,6 +169,17 @@ class StoredPoint(msgspec.Struct, frozen=True, kw_only=True):
     vector: bytes | None
 
 
+class DocumentCommit(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole new version of one document: what `Work.commit_document` takes."""
+
+    item: WorkItem
+    title: str
+    media_type: str
+    chunks: Sequence[IndexedChunk]
+    fingerprint: str
+    report: Mapping[str, Any]
+
+
 class Work(Protocol):
     """What the job handlers need. Only background work holds this port, always under a system principal."""
 
@@ -192,6 +203,10 @@ class Work(Protocol):
     ) -> bool:
         """New version, its chunks, its outbox row and the item's end, in one transaction. False when the document was
         deleted or superseded meanwhile: the write of one racing with its delete loses."""
+        ...
+
+    async def commit_documents(self, principal: Principal, commits: Sequence[DocumentCommit]) -> None:
+        """As `commit_document` for each, all in one transaction: all of them or none."""
         ...
 
     async def fail_item(

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from bascule.core.catalogue import IndexChange, StoredPoint, WorkItem
+from bascule.core.catalogue import DocumentCommit, IndexChange, StoredPoint, WorkItem
 from bascule.core.documents import IndexedChunk, Job
 from bascule.core.jobs import OpenJob
 from bascule.core.principals import Principal
@@ -54,6 +54,12 @@ class SqlWork(Store):
     ) -> bool:
         need_system(principal)
         return await self._write(lambda c: commit_document(c, item, title, media_type, chunks, fingerprint, report))
+
+    async def commit_documents(self, principal: Principal, commits: Sequence[DocumentCommit]) -> None:
+        need_system(principal)
+        # In the order of their ids, as everything that locks several documents does.
+        ordered = sorted(commits, key=lambda commit: commit.item.document_id)
+        await self._write(lambda c: _commit_all(c, ordered))
 
     async def fail_item(
         self, principal: Principal, item: WorkItem, reason: str, code: str, *, retry: bool, report: Mapping[str, Any]
@@ -108,6 +114,11 @@ class SqlWork(Store):
 
     async def live_blobs(self) -> set[str]:
         return await self._read(_live_blobs)
+
+
+def _commit_all(connection: Connection, commits: Sequence[DocumentCommit]) -> None:
+    for each in commits:
+        commit_document(connection, each.item, each.title, each.media_type, each.chunks, each.fingerprint, each.report)
 
 
 def _live(query: sa.Select[Any]) -> sa.Select[Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
 from bascule.core.blobs import Blobs
 from bascule.core.catalogue import IndexChange, StoredPoint, Work
@@ -18,6 +18,7 @@ from bascule.core.vectors import Point, VectorStore
 log = logging.getLogger(__name__)
 
 BATCH = 64
+TOGETHER = 16  # documents written in one go
 ORPHAN_AGE_S = 3600.0
 
 
@@ -37,48 +38,59 @@ class Indexer:
         done = 0
         async with self._turn:
             while changes := await self._work.index_changes(BATCH):
-                for change in changes:
-                    await self._apply(change)
+                for group in _groups(changes):
+                    await self._apply(group)
                 await self._work.settle_changes([change.seq for change in changes])
                 done += len(changes)
         return done
 
-    async def _apply(self, change: IndexChange) -> None:
-        if change.kind == "purge":
-            await self._store.remove_document(change.document_id)
-            await self._forget(change.document_id)
-            for name in await self._work.blobs_of(change.tenant, change.document_id):
-                await self._blobs.delete(name)
-            return
-        await self._follow(change.tenant, change.document_id, moved=change.kind == "move")
+    async def _apply(self, group: Sequence[IndexChange]) -> None:
+        first = group[0]
+        if first.kind == "index":
+            await self._follow_all([(change.tenant, change.document_id) for change in group])
+        elif first.kind == "move":
+            await self._move(first.tenant, first.document_id)
+        else:
+            await self._purge(first.tenant, first.document_id)
 
-    async def _follow(self, tenant: str, document_id: str, *, moved: bool) -> None:
-        """Bring the store to what the catalogue says of one document.
+    async def _purge(self, tenant: str, document_id: str) -> None:
+        await self._store.remove_document(document_id)
+        await self._forget(document_id)
+        for name in await self._work.blobs_of(tenant, document_id):
+            await self._blobs.delete(name)
+
+    async def _move(self, tenant: str, document_id: str) -> None:
+        stored = await self._work.points(tenant, document_id)
+        if stored:
+            await self._store.move(document_id, stored[0].acl_id)
+        if not stored or await self._work.points(tenant, document_id) != stored:
+            await self._follow_all([(tenant, document_id)])
+
+    async def _follow_all(self, documents: Sequence[tuple[str, str]]) -> None:
+        """Bring the store to what the catalogue says of some documents, in one write where nothing else happens to them.
 
         Another process may apply a later change in between: so the catalogue is read again after the write, until the two agree.
         """
-        stored = await self._work.points(tenant, document_id)
-        while True:
-            if moved and stored:
-                await self._store.move(document_id, stored[0].acl_id)
-            else:
-                await self._put(tenant, document_id, stored)
-            again = await self._work.points(tenant, document_id)
-            if again == stored:
-                return
-            stored, moved = again, False
+        left = list(dict.fromkeys(documents))
+        stored = {key: await self._work.points(*key) for key in left}
+        while left:
+            await self._put_all({key: stored[key] for key in left})
+            now = {key: await self._work.points(*key) for key in left}
+            left = [key for key in left if now[key] != stored[key]]
+            stored = now
 
-    async def _put(self, tenant: str, document_id: str, stored: list[StoredPoint]) -> None:
-        points = await asyncio.to_thread(_points, tenant, document_id, stored)
+    async def _put_all(self, stored: Mapping[tuple[str, str], list[StoredPoint]]) -> None:
+        points = await asyncio.to_thread(lambda: [p for (t, d), found in stored.items() for p in _points(t, d, found)])
         if points:
             await self._store.upsert(points)
-        await self._store.remove_document(document_id, keep=frozenset(point.chunk_id for point in points))
+        for (_, document_id), found in stored.items():
+            await self._store.remove_document(document_id, keep=frozenset(point.chunk_id for point in found))
 
     async def rebuild(self, progress: Callable[[int, int], None] | None = None) -> int:
         """Put every live document into the store again: for a lost or damaged index. How many documents that was."""
         live = await self._work.live_documents()
         for number, (tenant, document_id) in enumerate(live, 1):
-            await self._follow(tenant, document_id, moved=False)
+            await self._follow_all([(tenant, document_id)])
             if progress is not None:
                 progress(number, len(live))
         return len(live)
@@ -90,6 +102,18 @@ class Indexer:
         for name in orphans:
             await self._blobs.delete(name)
         return len(orphans)
+
+
+def _groups(changes: Sequence[IndexChange]) -> Iterator[list[IndexChange]]:
+    """In order: documents to be indexed together while their chunks are not too many to hold, every other change alone."""
+    group: list[IndexChange] = []
+    for change in changes:
+        if group and (change.kind != "index" or group[0].kind != "index" or len(group) >= TOGETHER):
+            yield group
+            group = []
+        group.append(change)
+    if group:
+        yield group
 
 
 def _points(tenant: str, document_id: str, stored: list[StoredPoint]) -> list[Point]:

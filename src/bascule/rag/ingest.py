@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from bascule.core.blobs import Blobs
 from bascule.core.calls import Call
-from bascule.core.catalogue import AuditLog, Documents, Jobs, Work, WorkItem
+from bascule.core.catalogue import AuditLog, DocumentCommit, Documents, Jobs, Work, WorkItem
 from bascule.core.connectors import SkippedItem, SourceItem
 from bascule.core.documents import IndexedChunk, Job, NewDocument, PreparedDocument
 from bascule.core.embedding import Embedder
@@ -183,30 +183,47 @@ class Ingest:
             for item, _ in ready:
                 await self._fail(principal, item, f"Embedding failed: {error.message}", error.code, retry=True)
             return
-        for item, prepared in ready:
-            mark = self._fingerprint(item)
-            chunks = [
-                IndexedChunk(id=key, draft=draft, vector=vectors.get(key) if mark else None)
-                for key, draft in zip(_chunk_ids(item, prepared), prepared.chunks, strict=True)
-            ]
-            await self._commit(principal, item, prepared, chunks, mark)
+        await self._commit_all(principal, [self._as_commit(item, prepared, vectors) for item, prepared in ready])
         await self.settle()
+
+    def _as_commit(self, item: WorkItem, prepared: PreparedDocument, vectors: Mapping[str, bytes]) -> DocumentCommit:
+        mark = self._fingerprint(item)
+        chunks = [
+            IndexedChunk(id=key, draft=draft, vector=vectors.get(key) if mark else None)
+            for key, draft in zip(_chunk_ids(item, prepared), prepared.chunks, strict=True)
+        ]
+        return DocumentCommit(
+            item=item,
+            title=item.title or prepared.title or item.name,
+            media_type=prepared.media_type,
+            chunks=chunks,
+            fingerprint=mark,
+            report=prepared.report,
+        )
+
+    async def _commit_all(self, principal: Principal, commits: Sequence[DocumentCommit]) -> None:
+        """Together where that goes well: a transaction costs as much as a small document. Else one by one, so that one
+        document's trouble is its own."""
+        try:
+            if len(commits) > 1:
+                return await self._catalogue.commit_documents(principal, commits)
+        except BasculeError as error:
+            log.info("documents are committed one by one: %s", error.message)
+        for commit in commits:
+            await self._commit(principal, commit)
 
     def _fingerprint(self, item: WorkItem) -> str:
         """ "" when this document stays lexical: no embedder, or the collection was embedded with another model."""
         embedder = self._embedder
         return embedder.fingerprint if embedder and embedder.fingerprint == item.collection.fingerprint else ""
 
-    async def _commit(
-        self, principal: Principal, item: WorkItem, prepared: PreparedDocument, chunks: list[IndexedChunk], mark: str
-    ) -> None:
-        title = item.title or prepared.title or item.name
+    async def _commit(self, principal: Principal, one: DocumentCommit) -> None:
         try:
             await self._catalogue.commit_document(
-                principal, item, title, prepared.media_type, chunks, mark, prepared.report
+                principal, one.item, one.title, one.media_type, one.chunks, one.fingerprint, one.report
             )
         except BasculeError as error:
-            await self._fail(principal, item, error.message, error.code, retry=error.retryable)
+            await self._fail(principal, one.item, error.message, error.code, retry=error.retryable)
 
     async def _vectors(
         self, principal: Principal, ready: Sequence[tuple[WorkItem, PreparedDocument]]
