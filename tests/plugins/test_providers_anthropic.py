@@ -304,3 +304,40 @@ async def test_a_request_of_a_shape_that_is_none_is_refused(fields: dict[str, An
         with pytest.raises(InvalidRequest):
             await provider(up.url, http).chat(request(model="claude", **fields), call())
     assert up.calls == []
+
+
+async def test_a_thought_that_another_vendor_signed_stays_behind_and_its_own_go_on() -> None:
+    own = {"type": "thinking", "thinking": "Mine.", "signature": "EqQBCgIYAhIM+/=="}
+    foreign = {"type": "thinking", "thinking": "Theirs.", "signature": "gemini:abc"}
+    said_before = {"type": "text", "text": "Hello."}
+    view = native().view | {
+        "messages": [
+            {"role": "user", "content": "hi"},
+            {"role": "assistant", "content": [own, foreign, said_before]},
+            {"role": "assistant", "content": [foreign]},
+            {"role": "user", "content": 'and: "signature": "gemini:x"'},
+        ]
+    }
+    plain = native().view
+    async with fake_upstream() as up, http_client() as http:
+        for sent in (view, plain):
+            asked = ChatRequest(wire=ANTHROPIC_MESSAGES, body=json.dumps(sent).encode(), view=sent, model="claude")
+            await provider(up.url, http).chat(asked, call())
+        messages = up.calls[0].body["messages"]
+        assert [message["content"] for message in messages] == [
+            "hi",
+            [own, said_before],
+            view["messages"][3]["content"],
+        ]
+        assert up.calls[1].raw == json.dumps({**plain, "model": "claude"}).encode(), "nothing else is written anew"
+        details = [
+            {"type": "reasoning.text", "text": "Mine.", "signature": own["signature"]},
+            {"type": "reasoning.text", "text": "Theirs.", "signature": "gemini:abc"},
+        ]
+        turns = [
+            {"role": "user", "content": "hi"},
+            {"role": "assistant", "content": "Hello.", "reasoning_details": details},
+            {"role": "user", "content": "go on"},
+        ]
+        await provider(up.url, http).chat(request(messages=turns), call())
+        assert up.calls[2].body["messages"][1]["content"] == [own, said_before]

@@ -103,7 +103,7 @@ async def test_a_refusal_in_the_callers_format_is_passed_on_as_it_is():
         ("", BODY, 401, "authentication_error"),
         ("wrong", BODY, 401, "authentication_error"),
         (READER, BODY, 403, "permission_error"),
-        (ADMIN, {**BODY, "model": "rag/handbook"}, 404, "not_found_error"),
+        (ADMIN, {**BODY, "model": "rag/nowhere"}, 404, "not_found_error"),
         (ADMIN, {**BODY, "model": 5}, 400, "invalid_request_error"),
         (ADMIN, {**BODY, "messages": []}, 400, "invalid_request_error"),
         (ADMIN, [], 400, "invalid_request_error"),

@@ -88,7 +88,6 @@ async def test_an_error_before_the_first_event_has_its_status(fake):
     [
         ({"input": "Hi"}, "model"),
         ({**ASKED, "model": 5}, "model"),
-        ({**ASKED, "model": "rag/handbook"}, "model"),
         ({**ASKED, "stream": "yes"}, "stream"),
         ([], None),
     ],

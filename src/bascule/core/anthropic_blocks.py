@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections.abc import Mapping
+from typing import Any, Final
 
 import msgspec
 
 from bascule.core.errors import InvalidRequest
+
+_FOREIGN: Final = re.compile(r"[a-z_]{2,20}:")
+_FOREIGN_MEMBER: Final = re.compile(rb'"signature"\s*:\s*"[a-z_]{2,20}:')
 
 
 def conversation(messages: list[dict[str, Any]]) -> tuple[str, list[dict[str, Any]]]:
@@ -48,12 +53,40 @@ def _blocks(message: dict[str, Any]) -> list[dict[str, Any]]:
     return blocks
 
 
+def is_foreign(signature: Any) -> bool:
+    """Whether a thought was signed by a vendor that takes no part in Anthropic's format: such signatures carry the vendor's
+    name and a colon in front, and are refused by every other."""
+    return isinstance(signature, str) and _FOREIGN.match(signature) is not None
+
+
+def without_foreign_thoughts(body: bytes, view: Mapping[str, Any]) -> tuple[bytes, Mapping[str, Any]]:
+    """A request in Anthropic's format without the thoughts that another vendor signed; the same objects when it has none."""
+    if _FOREIGN_MEMBER.search(body) is None or not isinstance(view.get("messages"), list):
+        return body, view
+    messages = [kept for message in view["messages"] if (kept := _own_thoughts(message)) is not None]
+    cleaned = {**view, "messages": messages}
+    return msgspec.json.encode(cleaned), cleaned
+
+
+def _own_thoughts(message: Any) -> Any:
+    """None for a message that was nothing but another vendor's thoughts."""
+    content = message.get("content") if isinstance(message, dict) else None
+    if not isinstance(content, list):
+        return message
+    kept = [
+        b
+        for b in content
+        if not (isinstance(b, dict) and b.get("type") == "thinking" and is_foreign(b.get("signature")))
+    ]
+    return {**message, "content": kept} if kept else None
+
+
 def _thoughts(details: Any) -> list[dict[str, Any]]:
     """Thinking that came with an earlier answer and comes back as it was; without its signature Anthropic does not take it."""
     blocks: list[dict[str, Any]] = []
     for detail in details if isinstance(details, list) else ():
         kind = detail.get("type") if isinstance(detail, dict) else None
-        if kind == "reasoning.text" and detail.get("signature"):
+        if kind == "reasoning.text" and detail.get("signature") and not is_foreign(detail["signature"]):
             blocks.append({"type": "thinking", "thinking": detail.get("text") or "", "signature": detail["signature"]})
         elif kind == "reasoning.encrypted" and detail.get("data"):
             blocks.append({"type": "redacted_thinking", "data": detail["data"]})

@@ -26,6 +26,7 @@ BASE_HEADERS: Final[tuple[Header, ...]] = (
     (b"x-content-type-options", b"nosniff"),
 )
 BODY_S: Final = 60.0  # a body that takes longer is a client that holds the connection, not one that sends
+_FIRST_EVENT_S: Final = 1.0  # then the head goes out, whatever comes
 _CLOSE: Final[Header] = (b"connection", b"close")
 # A cache hit is answered before this, so that it costs no second task.
 _WATCH_AFTER_S: Final = 0.02
@@ -173,12 +174,22 @@ class Exchange:
         await self._send({"type": "http.response.body", "body": b""})
 
     async def send_events(self, events: Events) -> None:
-        await self.begin_events(events.headers)
-        await self.push(b"")  # the head goes out now: the first event may take its time
+        """An error before the first event, if it comes soon, is raised before the head goes out, and so told with its status."""
+        first = asyncio.ensure_future(anext(events.items, None))
         try:
-            async for item in events.items:
+            await asyncio.wait((first,), timeout=_FIRST_EVENT_S)
+            if first.done():
+                first.result()
+            await self.begin_events(events.headers)
+            await self.push(b"")
+            item = await first
+            while item is not None:
                 await self.push(item)
+                item = await anext(events.items, None)
         finally:
+            if not first.done():
+                first.cancel()
+                await asyncio.wait((first,))
             aclose = getattr(events.items, "aclose", None)
             if aclose is not None:
                 await aclose()

@@ -14,6 +14,7 @@ from bascule.gateway.estimate import Estimates
 from bascule.server.credentials import require
 from bascule.server.exchange import Exchange, Header, Reply, Watch, decode_object, watched
 from bascule.server.model_calls import RAG_PREFIX, call_headers, open_call, pass_on, wants_stream
+from bascule.server.rag_formats import answer_request
 
 if TYPE_CHECKING:
     from bascule.bootstrap import App
@@ -23,10 +24,14 @@ _MAX_BETA_CHARS: Final = 100
 
 
 async def create(app: App, exchange: Exchange, principal: Principal) -> None:
-    """POST /v1/messages."""
-    require(principal, SCOPE_CHAT)
+    """POST /v1/messages: a model of the gateway, or documents."""
     body, view, model = await _read(app, exchange)
     stream = wants_stream(view)
+    if model.startswith(RAG_PREFIX):
+        asked = ChatRequest(wire=ANTHROPIC_MESSAGES, body=body, view=view, model=model, stream=stream)
+        await answer_request(app, exchange, principal, asked, _named(exchange))
+        return
+    require(principal, SCOPE_CHAT)
     call = open_call(app, exchange, principal, model)
     header = exchange.headers.get(b"anthropic-beta")
     request = ChatRequest(
@@ -49,7 +54,7 @@ async def count_tokens(app: App, exchange: Exchange, principal: Principal) -> No
     """POST /v1/messages/count_tokens: an estimate, made here; no vendor is asked and nothing is charged."""
     require(principal, SCOPE_CHAT)
     body, view, model = await _read(app, exchange)
-    route = app.gateway.route(model)
+    route = None if model.startswith(RAG_PREFIX) else app.gateway.route(model)
     if route is None:
         raise NotFound("There is no model of this name. GET /v1/models lists them.", param="model")
     request = ChatRequest(wire=ANTHROPIC_MESSAGES, body=body, view=view, model=model)
@@ -63,8 +68,6 @@ async def _read(app: App, exchange: Exchange) -> tuple[bytes, Mapping[str, Any],
     model = view.get("model")
     if not isinstance(model, str) or not model or len(model) > 200:
         raise InvalidRequest("Give the name of a model (GET /v1/models lists them).", param="model")
-    if model.startswith(RAG_PREFIX):
-        raise NotFound("Documents are asked with /v1/chat/completions or /v1/answers.", param="model")
     if not isinstance(view.get("messages"), list) or not view["messages"]:
         raise InvalidRequest("Give at least one message.", param="messages")
     return body, view, model

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bascule.bootstrap import App
     from bascule.rag.events import AnswerEvent
 
-_NO_ANSWER: Final = "The documents you may read do not answer this."
+NO_ANSWER: Final = "The documents you may read do not answer this."
 
 
 async def answer_chat(
@@ -49,11 +49,11 @@ async def answer_chat(
             await exchange.send_events(Events(_chunks(events, model, exchange.request_id, with_usage=usage)))
             return
         found = await questions.answer(principal, question, **asked)
-        await exchange.reply(Reply(200, _completion(found, model), headers=answer_headers(found)))
+        await exchange.reply(Reply(200, chat_completion(found, model), headers=answer_headers(found)))
 
 
-def _completion(found: Answer, model: str) -> bytes:
-    message = {"role": "assistant", "content": found.answer or _NO_ANSWER, "citations": found.citations}
+def chat_completion(found: Answer, model: str) -> bytes:
+    message = {"role": "assistant", "content": found.answer or NO_ANSWER, "citations": found.citations}
     return msgspec.json.encode(
         {
             "id": found.id,
@@ -61,8 +61,8 @@ def _completion(found: Answer, model: str) -> bytes:
             "created": int(time.time()),
             "model": model,
             "choices": [{"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}],
-            "usage": _usage(found.usage),
-            "bascule": _outcome(found),
+            "usage": chat_usage(found.usage),
+            "bascule": outcome(found),
         }
     )
 
@@ -73,8 +73,11 @@ async def _chunks(
     """Chat completion chunks: the role, the text as it comes, the citations with the finish, [DONE]. An error ends it."""
     writer = _Writer(model, request_id, with_usage=with_usage)
     try:
-        yield writer.chunk({"role": "assistant", "content": ""})
+        begun = False
         async for item in events:
+            if not begun:  # what is wrong before the first event is told with its status, not in a stream
+                begun = True
+                yield writer.chunk({"role": "assistant", "content": ""})
             for part in writer.write(item):
                 yield part
             if item.event in ("done", "error"):
@@ -112,11 +115,11 @@ class _Writer:
     def _end(self, found: Mapping[str, Any]) -> list[bytes]:
         parts = []
         if not self._spoken:
-            parts.append(self.chunk({"content": found.get("answer") or _NO_ANSWER}))
+            parts.append(self.chunk({"content": found.get("answer") or NO_ANSWER}))
         citations = found.get("citations") or self._citations
         parts.append(self.chunk({"citations": citations}, finish="stop"))
         if self._with_usage:
-            usage = _usage(found.get("usage") or {})
+            usage = chat_usage(found.get("usage") or {})
             parts.append(event(msgspec.json.encode({**self._head, "choices": [], "usage": usage})))
         return [*parts, event(b"[DONE]")]
 
@@ -125,12 +128,12 @@ class _Writer:
         return event(msgspec.json.encode({**self._head, "choices": [choice]}))
 
 
-def _usage(usage: Mapping[str, int]) -> dict[str, int]:
+def chat_usage(usage: Mapping[str, int]) -> dict[str, int]:
     asked, said = usage.get("input_tokens", 0), usage.get("output_tokens", 0)
     return {"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said}
 
 
-def _outcome(found: Answer) -> dict[str, Any]:
+def outcome(found: Answer) -> dict[str, Any]:
     return {
         "answer_id": found.id,
         "status": found.status,

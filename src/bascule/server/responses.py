@@ -15,6 +15,7 @@ from bascule.server.credentials import require
 from bascule.server.exchange import Exchange, Reply, Watch, decode_object, event, watched
 from bascule.server.failures import report, to_body
 from bascule.server.model_calls import RAG_PREFIX, call_headers, open_call, pass_on, wants_stream
+from bascule.server.rag_formats import answer_request
 from bascule.server.route import Inquiry
 
 if TYPE_CHECKING:
@@ -28,16 +29,18 @@ _LEAVES_TRACES: Final = ("conversation", "background")
 
 
 async def create(app: App, exchange: Exchange, principal: Principal) -> None:
-    """POST /v1/responses: a model of the gateway."""
-    require(principal, SCOPE_CHAT)
+    """POST /v1/responses: a model of the gateway, or documents."""
     body = await exchange.body(app.settings.server.max_body_bytes)
     view = decode_object(body)
     model = view.get("model")
     if not isinstance(model, str) or not model or len(model) > 200:
         raise InvalidRequest("Give the name of a model (GET /v1/models lists them).", param="model")
-    if model.startswith(RAG_PREFIX):
-        raise InvalidRequest("Documents are asked with /v1/chat/completions or /v1/answers.", param="model")
     stream = wants_stream(view)
+    if model.startswith(RAG_PREFIX):
+        asked = ChatRequest(wire=OPENAI_RESPONSES, body=body, view=view, model=model, stream=stream)
+        await answer_request(app, exchange, principal, asked)
+        return
+    require(principal, SCOPE_CHAT)
     call = open_call(app, exchange, principal, model)
     if any(view.get(field) for field in _LEAVES_TRACES):
         call.directives = CacheDirectives(no_store=True)

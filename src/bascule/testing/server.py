@@ -300,6 +300,8 @@ class FakeQuestions:
 
     async def stream(self, principal: Principal, question: str, **given: Any) -> AsyncIterator[FakeEvent]:
         self.asked.append({"question": question, **given})
+        if given["collections"] == ["nowhere"]:
+            raise NotFound("There is no such thing, or you may not see it.", param="collections")
         try:
             yield FakeEvent("sources", {"sources": []})
             yield FakeEvent("delta", {"text": self.found.answer})

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
+from bascule.core.anthropic_blocks import without_foreign_thoughts
 from bascule.core.anthropic_wire import MessageEvents, text_of, to_completion, to_messages, usage_of
 from bascule.core.calls import Call
 from bascule.core.chat import ANTHROPIC_MESSAGES, OPENAI_CHAT, ChatChunk, ChatRequest, ChatResponse, ChatStream
@@ -138,7 +139,7 @@ class AnthropicProvider:
 
     def _outgoing(self, request: ChatRequest, call: Call) -> bytes:
         if request.wire == ANTHROPIC_MESSAGES:
-            return with_model(request.body, request.view, request.model)
+            return with_model(*without_foreign_thoughts(request.body, request.view), request.model)
         if request.wire != OPENAI_CHAT:
             raise InvalidRequest("This model does not take requests in this format.", param="model")
         body, dropped = to_messages(request.view, request.model, self._max_tokens, thinking=self._thinking)
