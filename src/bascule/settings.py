@@ -227,7 +227,7 @@ class SourceSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    kind: str = Field(description="folder, url, sitemap, crawl or feed.")
+    kind: str = Field(description="folder, url, sitemap, crawl, feed, git, bucket or sql.")
     collection: str = Field(description="Where its documents go; made on first use.")
     tenant: str = Field("default", description="Whose documents they are.")
     allow: tuple[str, ...] | None = Field(

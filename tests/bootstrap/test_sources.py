@@ -15,7 +15,9 @@ EXAMPLES = [tomllib.loads(text) for _, text in docs_check.blocks(PAGE, "toml")]
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: "-".join(example.get("sources", example)))
 async def test_the_examples_of_the_guide_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, example) -> None:
-    monkeypatch.setenv("WIKI_AUTHORIZATION", "Bearer x")
+    for name in ("WIKI_AUTHORIZATION", "ARCHIVE_KEY_ID", "ARCHIVE_SECRET"):
+        monkeypatch.setenv(name, "Bearer x")
+    monkeypatch.setenv("SHOP_DATABASE_URL", f"sqlite:///{tmp_path}/shop.sqlite")
     if "server" in example:
         example.setdefault("sources", {})
     if "sources" not in example:  # the fetcher is opened for sources
