@@ -197,6 +197,11 @@ class ModelSettings(Section):
 
 
 class CatalogueSettings(Section):
+    deletion_ledger: Path | None = Field(
+        None,
+        description="What remembers deletions over a restored backup: keep it out of backups."
+        " Empty for `deletions.ledger` in the data folder.",
+    )
     url: str = Field(
         "",
         description="SQLAlchemy URL; empty for SQLite in the data folder. Postgres: postgresql+psycopg://user@host/name.",

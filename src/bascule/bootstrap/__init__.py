@@ -13,6 +13,7 @@ from bascule.access.rights import RightsService
 from bascule.bootstrap.app import App
 from bascule.bootstrap.background import in_background
 from bascule.bootstrap.calls import with_built_in
+from bascule.bootstrap.deletions import ledger_of, reconcile
 from bascule.bootstrap.gateway import Providers, open_layers, open_resources, open_state
 from bascule.bootstrap.observing import open_telemetry, sweep_records
 from bascule.bootstrap.overlay import laid_over
@@ -87,6 +88,7 @@ async def _open(settings: Settings, stack: AsyncExitStack, source: Callable[[], 
     if settings.models != file.models:
         wanted, models, degraded = with_built_in(settings)
         prices = await in_background(stack, find_prices(wanted, models, settings.data.resolve()))
+    catalogue.ledger = ledger_of(settings)
     state = await open_state(settings, resources, stack)
     authenticator = Authenticator(catalogue)
     await authenticator.refresh()
@@ -122,6 +124,7 @@ async def _open(settings: Settings, stack: AsyncExitStack, source: Callable[[], 
     stack.push_async_callback(app.reloader.aclose)
     app.routes = RouteAdmin(catalogue, app.reloader)
     await in_background(stack, app.routes.follow(mark))
+    app.deleted_again = await reconcile(app)
     if settings.rag.enabled:
         from bascule.bootstrap.documents import open_documents
 

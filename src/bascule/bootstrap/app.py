@@ -46,6 +46,7 @@ class App:
     store: VectorStore | None = None
     sources: Sources | None = None  # None without [sources]
     fetch_document: Callable[[str], Awaitable[SourceItem | SkippedItem]] | None = None  # with server.fetch_urls
+    deleted_again: int = 0  # at start: see `bootstrap.deletions`
     reloader: Reloader | None = None  # takes changes without a restart
     routes: RouteAdmin | None = None
     degraded: list[str] = field(default_factory=list)  # what was missing at start, in words (law 11)

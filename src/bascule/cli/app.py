@@ -11,6 +11,7 @@ import typer
 
 from bascule.cli import (
     admin,
+    audit,
     cache,
     checks,
     demo_command,
@@ -67,6 +68,7 @@ for module in (
     cache,
     evaluate,
     checks,
+    audit,
     demo_command,
 ):
     module.register(app)

@@ -18,6 +18,7 @@ from bascule.core.catalogue import ANY_CALL, CallFilter
 from bascule.core.errors import NotFound
 from bascule.core.principals import SCOPE_AUDIT, Principal
 from bascule.db.engine import Database, insert_new
+from bascule.db.remains import kept_texts
 from bascule.db.store import Store
 from bascule.db.tables import call_documents, call_texts, documents
 from bascule.db.tables import calls as call_table
@@ -77,6 +78,10 @@ class SqlCalls(Store):
         query = sa.select(call_documents.c.document_id).distinct()
         named = await self._call_database.read(lambda c: list(c.execute(query).scalars()))
         await self.scrub_call_texts(sorted(await self._dead(named)))
+
+    async def kept_texts_of(self, document_ids: Sequence[str]) -> int:
+        """How many kept texts hold something of these documents."""
+        return await self._call_database.read(lambda c: kept_texts(c, document_ids))
 
     async def forget_calls(self, before_s: float) -> int:
         """Remove the records of calls that began before this instant, some thousands a time; how many there were."""

@@ -16,6 +16,7 @@ from bascule.db.jobcontrol import SqlJobControl
 from bascule.db.keys import SqlKeys
 from bascule.db.migrate import is_current, migrate
 from bascule.db.passages import SqlPassages
+from bascule.db.remains import SqlRemains
 from bascule.db.routes import SqlRoutes
 from bascule.db.sources import SqlSources
 from bascule.db.traces import SqlTraces
@@ -23,7 +24,17 @@ from bascule.db.work import SqlWork
 
 
 class SqlCatalogue(
-    SqlPassages, SqlTraces, SqlDocuments, SqlSources, SqlJobControl, SqlWork, SqlKeys, SqlRoutes, SqlAudit, SqlCalls
+    SqlPassages,
+    SqlTraces,
+    SqlDocuments,
+    SqlSources,
+    SqlJobControl,
+    SqlWork,
+    SqlKeys,
+    SqlRoutes,
+    SqlRemains,
+    SqlAudit,
+    SqlCalls,
 ):
     """Implements `core.catalogue.Catalogue` and `CallLog` on SQLite or Postgres. Made by `connect`."""
 

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from bascule.core.principals import Principal
 from bascule.db.engine import insert_new
+from bascule.db.ledger import Deletion
 from bascule.db.outbox import queue_change
 from bascule.db.rights import to_change
 from bascule.db.tables import chunks, deletions, documents, items, trace_documents, traces, vectors
@@ -17,7 +18,7 @@ from bascule.db.values import now_text
 _LEDGER_LOCK: Final = 0x64656C65  # "dele"
 
 
-def delete_document(connection: Connection, principal: Principal, document_id: str) -> None:
+def delete_document(connection: Connection, principal: Principal, document_id: str) -> Deletion:
     """Tombstone, texts removed, traces scrubbed, purge queued. Raises NotFound and ScopeMissing (see `to_change`)."""
     row, _ = to_change(connection, principal, document_id)
     _in_order(connection)
@@ -46,6 +47,7 @@ def delete_document(connection: Connection, principal: Principal, document_id: s
     _scrub_traces(connection, document_id)
     queue_change(connection, "purge", row.tenant, document_id, row.collection_id, row.acl_id)
     insert_new(connection, deletions, [{"document_id": document_id, "tenant": row.tenant, "deleted_at": at}])
+    return Deletion(document_id, row.tenant, at)
 
 
 def _in_order(connection: Connection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -19,6 +20,7 @@ from bascule.db.accept import accept
 from bascule.db.deletion import delete_document
 from bascule.db.engine import insert_new
 from bascule.db.jobviews import job, jobs
+from bascule.db.ledger import DeletionLedger
 from bascule.db.outbox import queue_change
 from bascule.db.passages import readable_collections
 from bascule.db.rights import intern, need_scope, to_change, visible
@@ -38,6 +40,8 @@ COLLECTION_NAME: Final = re.compile(r"\w[\w.-]{0,63}")
 
 
 class SqlDocuments(Store):
+    ledger: DeletionLedger | None = None  # where deletions are told as well, before they are done for their caller
+
     async def ensure_collection(
         self, principal: Principal, name: str, *, fingerprint: str, dimension: int, rights: Rights
     ) -> Collection:
@@ -67,7 +71,9 @@ class SqlDocuments(Store):
         return await self._read(lambda c: _document_chunks(c, principal, document_id))
 
     async def delete_document(self, principal: Principal, document_id: str) -> None:
-        await self._write(lambda c: delete_document(c, principal, document_id))
+        done = await self._write(lambda c: delete_document(c, principal, document_id))
+        if self.ledger is not None:
+            await asyncio.to_thread(self.ledger.append, [done])
 
     async def set_rights(self, principal: Principal, document_id: str, rights: Rights) -> Document:
         return await self.change_rights(principal, document_id, lambda _now: rights)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
-from bascule.core.errors import NotFound, RequestError, ServerStopping
+from bascule.core.errors import NotFound, RequestError, ServerStopping, StorageError
 from bascule.core.principals import SCOPE_METRICS, Principal
 from bascule.server import messages, model_calls, probes, responses
 from bascule.server.console.pages import Console
@@ -178,6 +179,8 @@ class Application:
     async def _metrics(self, exchange: Exchange) -> Reply:
         require(authenticate(self._app, exchange), SCOPE_METRICS)
         self.metrics.running.set(self.running)
+        with suppress(StorageError):  # figures are wanted most when something is down
+            self.metrics.oldest_unpurged.set(await self._app.catalogue.oldest_unpurged_s())
         return Reply(200, self.metrics.text(), b"text/plain; version=0.0.4; charset=utf-8")
 
     async def _describe(self, exchange: Exchange) -> Reply:

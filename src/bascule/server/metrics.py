@@ -28,6 +28,11 @@ class HttpMetrics:
         self.degraded = Gauge(
             "bascule_degraded", "1 for each thing that was missing at start.", ["what"], registry=self.registry
         )
+        self.oldest_unpurged = Gauge(
+            "bascule_oldest_unpurged_deletion_seconds",
+            "Age of the oldest deletion that the index has not followed; 0 when there is none.",
+            registry=self.registry,
+        )
         # `labels()` hashes and locks each time; the pairs are few.
         self._children: dict[tuple[str, int], tuple[Any, Any]] = {}
 

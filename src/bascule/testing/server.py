@@ -155,6 +155,9 @@ class FakeCatalogue:
             raise self.fails
         return "1"
 
+    async def oldest_unpurged_s(self) -> float:
+        return 0.0
+
     async def active_keys(self) -> list[KeyRecord]:
         return []
 
