@@ -47,7 +47,7 @@ def main() -> None:
         allow_cpu(setup.limits.cpu_s)
         signal.setitimer(signal.ITIMER_REAL, setup.limits.wall_s + _GRACE_S)  # should the parent be gone by then
         reply = _answer(
-            lambda work: prepare(work.data, work.name, work.media_type, parser_of, setup.prepare, counter),
+            lambda work: prepare(work.data, work.name, work.media_type, parser_of, setup.prepare, counter, work.mode),
             body,
             peak_bytes,
         )

@@ -248,6 +248,13 @@ class SourceSettings(BaseModel):
     every_s: float | None = Field(None, ge=1, description="Read again and again, so far apart; without it on request.")
 
 
+RedactMode = Literal["mask", "drop", "keep", "off"]
+
+
+class CollectionSettings(Section):
+    redact: RedactMode | None = Field(None, description="As rag.redact, for this collection's documents.")
+
+
 class RagSettings(Section):
     enabled: bool = Field(True, description="Off: a gateway only, with less memory and a faster start.")
     vector_store: StoreSettings = Field(StoreSettings(kind="sqlite"), description="Where chunks are searched.")
@@ -264,9 +271,12 @@ class RagSettings(Section):
     parser_cpu_s: int = Field(30, gt=0, description="CPU time of a parsing child process for one document.")
     parser_wall_s: float = Field(60.0, gt=0, description="Wall time for one document.")
     parser_processes: int = Field(1, ge=1, le=64, description="Parsing child processes.")
-    redact: Literal["mask", "off"] = Field(
-        "mask", description="What happens to personal data and secrets before embedding."
+    redact: RedactMode = Field(
+        "mask",
+        description="Personal data before embedding: mask it, drop the passages that hold it, or keep it."
+        " Secrets are masked whatever this says, except with off, which is for test data.",
     )
+    collections: dict[str, CollectionSettings] = Field({}, description="What holds for single collections, by name.")
 
 
 class Settings(BaseSettings):

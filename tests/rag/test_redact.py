@@ -148,3 +148,16 @@ def test_recall_and_precision_on_published_samples():
     total = sum(right.values())
     assert total / (total + sum(missed.values())) >= 0.95
     assert total / (total + wrong) >= 0.90
+
+
+def test_passages_with_personal_data_are_dropped_whole_and_counted():
+    blocks = [
+        Block(kind="paragraph", text="Frames are steel."),
+        Block(kind="paragraph", text="Write to ann@example.com or call +44 20 7946 0958."),
+        Block(kind="paragraph", text=f"The key is sk-proj-{TOKEN}."),
+        Block(kind="table", text="", rows=(("name", "mail"), ("ann", "ann@example.com"), ("shop", "none"))),
+        Block(kind="table", text="", rows=(("name", "mail"), ("ann", "ann@example.com"))),
+    ]
+    kept, counts = redact_blocks(blocks, drop=True)
+    assert [block.text for block in kept] == ["Frames are steel.", "The key is [key].", "name | mail\nshop | none"]
+    assert counts == {"left_out_email": 3, "left_out_phone": 1, "key": 1}

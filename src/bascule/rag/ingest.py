@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from bascule.core.blobs import Blobs
 from bascule.core.calls import Call
@@ -23,6 +23,9 @@ from bascule.core.principals import Principal, system_principal
 from bascule.core.rights import Rights
 from bascule.rag.index import Indexer
 
+if TYPE_CHECKING:
+    from bascule.rag.prepare import RedactMode
+
 log = logging.getLogger(__name__)
 
 KIND = "ingest"
@@ -33,7 +36,9 @@ EMBED_TEXTS = 64  # texts in one embedding call
 class Preparer(Protocol):
     """The child-process pool: see `rag.sandbox`."""
 
-    async def prepare(self, data: bytes, name: str, media_type: str) -> PreparedDocument: ...
+    async def prepare(
+        self, data: bytes, name: str, media_type: str, mode: RedactMode | None = None
+    ) -> PreparedDocument: ...
 
 
 class Catalogue(Documents, Work, AuditLog, Protocol):
@@ -54,12 +59,15 @@ class Ingest:
         embedder: Embedder | None,
         call_for: Callable[[Principal], Call],
         max_document_bytes: int,
+        modes: Mapping[str, RedactMode] | None = None,
     ) -> None:
-        """`call_for` makes the Call of a background embedding; `preparer` is asked for only when work begins."""
+        """`call_for` makes the Call of a background embedding; `preparer` is asked for only when work begins. `modes`: what happens
+        to personal data in collections, by name; elsewhere what the preparer's options say."""
         self._catalogue = catalogue
         self._blobs = blobs
         self._jobs = jobs
         self._preparer = preparer
+        self._modes = modes or {}
         self._indexer = indexer
         self._embedder = embedder
         self._call_for = call_for
@@ -163,7 +171,9 @@ class Ingest:
     async def _prepare(self, principal: Principal, item: WorkItem) -> tuple[WorkItem, PreparedDocument | None]:
         try:
             data = await self._blobs.get(item.blob)
-            return item, await self._preparer().prepare(data, item.name, item.media_type)
+            return item, await self._preparer().prepare(
+                data, item.name, item.media_type, self._modes.get(item.collection.name)
+            )
         except IngestError as error:
             await self._fail(principal, item, error.message, error.reason, retry=error.transient)
         except StorageError as error:

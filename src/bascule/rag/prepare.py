@@ -12,7 +12,7 @@ import msgspec
 from bascule.core.documents import PreparedDocument
 from bascule.core.errors import IngestError
 from bascule.core.parsing import ParsedDocument, Parser
-from bascule.core.recognise import KINDS
+from bascule.core.recognise import KINDS, SECRET_KINDS
 from bascule.rag import tokens
 from bascule.rag.chunk import chunk, joined
 from bascule.rag.clean import Cleaned, clean, clean_line
@@ -20,6 +20,7 @@ from bascule.rag.detect import MEDIA_TYPES, Detected, detect
 from bascule.rag.redact import redact, redact_blocks
 
 Parsers = Callable[[str], Parser]
+RedactMode = Literal["mask", "drop", "keep", "off"]
 _MAX_TITLE_CHARS: Final = 200
 
 
@@ -27,7 +28,7 @@ class PrepareOptions(msgspec.Struct, frozen=True, kw_only=True):
     """`tokenizer` is the path of the embedding model's tokenizer.json, "" for the estimate. `kinds` is what is masked."""
 
     chunk_tokens: int = 200
-    redact: Literal["mask", "off"] = "mask"
+    redact: RedactMode = "mask"
     kinds: tuple[str, ...] = KINDS
     tokenizer: str = ""
     max_chunks: int = 100_000
@@ -41,9 +42,18 @@ class Tokens(msgspec.Struct, frozen=True):
 
 
 def prepare(
-    data: bytes, name: str, media_type: str, parsers: Parsers, options: PrepareOptions, counter: Tokens | None = None
+    data: bytes,
+    name: str,
+    media_type: str,
+    parsers: Parsers,
+    options: PrepareOptions,
+    counter: Tokens | None = None,
+    mode: RedactMode | None = None,
 ) -> PreparedDocument:
-    """Detect, parse, clean, redact, chunk. Raises IngestError with a reason that says what to do."""
+    """Detect, parse, clean, redact (as `mode` says, else as the options do), chunk.
+
+    Raises IngestError with a reason that says what to do.
+    """
     counter = counter or Tokens(*tokens.load(options.tokenizer))
     detected = detect(data, name, media_type)
     parsed = parsers(detected.kind).parse(detected.data, name)
@@ -52,8 +62,12 @@ def prepare(
         raise IngestError(
             "Nothing readable is left of the document: all of its text is hidden or invisible.", reason="empty"
         )
-    kinds: Collection[str] = options.kinds if options.redact == "mask" else ()
-    blocks, masked = redact_blocks(cleaned.blocks, kinds=kinds)
+    kinds = _masked_kinds(mode or options.redact, options.kinds)
+    blocks, masked = redact_blocks(cleaned.blocks, kinds=kinds, drop=(mode or options.redact) == "drop")
+    if not blocks:
+        raise IngestError(
+            "Every passage of the document holds personal data, which this collection leaves out.", reason="empty"
+        )
     chunks = chunk(blocks, budget=options.chunk_tokens, count=counter.count)
     if len(chunks) > options.max_chunks:
         raise IngestError(f"The document makes more than {options.max_chunks} chunks. Split it.", reason="too_large")
@@ -67,6 +81,13 @@ def prepare(
         "tokens_by": counter.name,
     }
     return PreparedDocument(title=title, media_type=MEDIA_TYPES.get(detected.kind, ""), chunks=chunks, report=report)
+
+
+def _masked_kinds(mode: RedactMode, kinds: Collection[str]) -> Collection[str]:
+    """Secrets are masked in every mode but `off`, which is for test data."""
+    if mode == "off":
+        return ()
+    return [kind for kind in kinds if kind in SECRET_KINDS] if mode == "keep" else kinds
 
 
 def _stem(name: str) -> str:

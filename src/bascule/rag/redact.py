@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 import msgspec
 
 from bascule.core.parsing import Block
-from bascule.core.recognise import KINDS, find
+from bascule.core.recognise import KINDS, PERSONAL_KINDS, find
 from bascule.rag.clean import table_text
 
 
@@ -26,10 +26,35 @@ def redact(text: str, counts: Counter[str], *, context: str = "", kinds: Collect
 
 
 def redact_blocks(
-    blocks: Sequence[Block], *, kinds: Collection[str] = KINDS
+    blocks: Sequence[Block], *, kinds: Collection[str] = KINDS, drop: bool = False
 ) -> tuple[tuple[Block, ...], dict[str, int]]:
+    """`drop`: a block or a table's row that holds personal data is left out whole, and counted as `left_out_KIND` by what it held;
+    secrets are masked all the same."""
     counts: Counter[str] = Counter()
+    if drop:
+        blocks = [kept for block in blocks if (kept := _without_personal(block, counts, kinds)) is not None]
     return tuple(_redact_block(block, counts, kinds) for block in blocks), dict(counts)
+
+
+def _without_personal(block: Block, counts: Counter[str], kinds: Collection[str]) -> Block | None:
+    personal = [kind for kind in PERSONAL_KINDS if kind in kinds]
+    if not block.rows:
+        return None if _counted(block.text, "", counts, personal) else block
+    header = block.rows[0]
+    rows = [
+        row
+        for number, row in enumerate(block.rows)
+        if not any([_counted(cell, header[i] if number else "", counts, personal) for i, cell in enumerate(row)])
+    ]
+    if len(rows) == len(block.rows):
+        return block
+    return msgspec.structs.replace(block, rows=tuple(rows), text=table_text(rows)) if len(rows) > 1 else None
+
+
+def _counted(text: str, context: str, counts: Counter[str], kinds: Collection[str]) -> bool:
+    found = find(text, context=context, kinds=kinds)
+    counts.update(f"left_out_{finding.kind}" for finding in found)
+    return bool(found)
 
 
 def _redact_block(block: Block, counts: Counter[str], kinds: Collection[str]) -> Block:

@@ -25,7 +25,7 @@ from bascule.core.documents import PreparedDocument
 from bascule.core.errors import IngestError
 from bascule.rag import wire
 from bascule.rag.confine import APPLIED, Limits
-from bascule.rag.prepare import PrepareOptions
+from bascule.rag.prepare import PrepareOptions, RedactMode
 
 _log = logging.getLogger(__name__)
 
@@ -137,7 +137,9 @@ class Sandbox:
         for _ in range(options.processes):
             self._slots.put_nowait(None)
 
-    async def prepare(self, data: bytes, name: str, media_type: str) -> PreparedDocument:
+    async def prepare(
+        self, data: bytes, name: str, media_type: str, mode: RedactMode | None = None
+    ) -> PreparedDocument:
         """Parsed, cleaned, redacted and chunked. Waits for a free child.
 
         Raises IngestError with what to do; `transient` when the child could not be started at all.
@@ -149,14 +151,16 @@ class Sandbox:
         try:
             if child is not None and child.alive and child.documents:
                 try:
-                    document, kept = await self._run(child, data, name, media_type)
+                    document, kept = await self._run(
+                        child, wire.Work(data=data, name=name, media_type=media_type, mode=mode)
+                    )
                     return document
                 except _Fault as fault:
                     if fault.reason == "too_slow":
                         raise
                     child = None  # may be an earlier document's doing: judge this one in a fresh child
             child = child if child is not None and child.alive else await self._start()
-            document, kept = await self._run(child, data, name, media_type)
+            document, kept = await self._run(child, wire.Work(data=data, name=name, media_type=media_type, mode=mode))
             return document
         except _Fault as fault:
             raise IngestError(str(fault), reason=fault.reason) from None
@@ -168,17 +172,13 @@ class Sandbox:
                 kept.resting = asyncio.get_running_loop().call_later(self._options.idle_s, self._end, kept)
             self._slots.put_nowait(kept)
 
-    async def _run(
-        self, child: _Child, data: bytes, name: str, media_type: str
-    ) -> tuple[PreparedDocument, _Child | None]:
+    async def _run(self, child: _Child, work: wire.Work) -> tuple[PreparedDocument, _Child | None]:
         """The document, and the child when it may be used again. Every other way out of here kills the child."""
         well = False
         limits = self._options.limits
         try:
             async with asyncio.timeout(limits.wall_s):
-                reply = await child.ask(
-                    wire.Work(data=data, name=name, media_type=media_type), self._options.max_result_bytes
-                )
+                reply = await child.ask(work, self._options.max_result_bytes)
             child.documents += 1
             if isinstance(reply, wire.Done):
                 child.peak_bytes = reply.peak_bytes

@@ -9,7 +9,7 @@ import msgspec
 
 from bascule.core.documents import PreparedDocument
 from bascule.rag.confine import Limits
-from bascule.rag.prepare import PrepareOptions
+from bascule.rag.prepare import PrepareOptions, RedactMode
 
 HEADER: Final = struct.Struct(">I")
 
@@ -23,6 +23,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True, tag="work"):
     data: bytes
     name: str
     media_type: str
+    mode: RedactMode | None = None  # this document's own
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
