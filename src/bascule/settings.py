@@ -6,8 +6,6 @@ The key, the field, the heading in the docs and the environment variable are one
 
 from __future__ import annotations
 
-import os
-import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from bascule.core.errors import ConfigError
+from bascule.settings_file import default_file, explain, merge, read_file
 
 
 class Section(BaseModel):
@@ -353,18 +352,18 @@ def load(config: Path | None = None, **arguments: Any) -> Settings:
     Raises ConfigError naming the key's path and the fix.
     """
     given = {k: v for k, v in arguments.items() if v is not None}
-    path = config or _default_file(given)
-    tree = _read(path) if path else {}
+    path = config or default_file(given)
+    tree = read_file(path) if path else {}
     try:
-        settings = Settings(**_merge(tree, {}))
+        settings = Settings(**merge(tree, {}))
         return _with_arguments(settings, given) if given else settings
     except ValidationError as error:
-        raise ConfigError(_explain(error, path)) from None
+        raise ConfigError(explain(error, path)) from None
 
 
 def _with_arguments(settings: Settings, given: dict[str, Any]) -> Settings:
     """Arguments beat everything, so they are laid over the tree that file and environment made."""
-    tree = _merge(settings.model_dump(), given)
+    tree = merge(settings.model_dump(), given)
     return Exact(**tree)
 
 
@@ -381,42 +380,3 @@ class Exact(Settings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings,)
-
-
-def _default_file(given: dict[str, Any]) -> Path | None:
-    data = Path(given.get("data") or os.environ.get("BASCULE_DATA") or "bascule-data")
-    named = os.environ.get("BASCULE_CONFIG")
-    if named:
-        return Path(named)
-    path = data / "bascule.toml"
-    return path if path.is_file() else None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"No configuration file at {path}. Check --config.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from None
-
-
-def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        old = merged.get(key)
-        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return merged
-
-
-def _explain(error: ValidationError, path: Path | None) -> str:
-    lines = []
-    for item in error.errors():
-        key = ".".join(str(part) for part in item["loc"]) or "(whole file)"
-        hint = (
-            "this key does not exist; see docs/reference/configuration.md"
-            if item["type"] == "extra_forbidden"
-            else item["msg"]
-        )
-        lines.append(f"  {key}: {hint}")
-    return f"The configuration{f' in {path}' if path else ''} is not valid:\n" + "\n".join(lines)

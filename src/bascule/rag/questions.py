@@ -25,7 +25,7 @@ from bascule.core.ids import new_id
 from bascule.core.principals import Principal
 from bascule.core.traces import Trace
 from bascule.core.vectors import VectorStore
-from bascule.rag import prompt, rerank, rewrite
+from bascule.rag import alike, prompt, rerank, rewrite
 from bascule.rag.compose import ByModel, ByQuotation
 from bascule.rag.draft import Draft
 from bascule.rag.events import AnswerEvent, DoneEvent, ErrorEvent, Source, SourcesData, SourcesEvent
@@ -207,7 +207,7 @@ class Questions:
             )
             facts |= {"hits": listed(hits)}
         with trail.step("prompt") as facts:
-            unique = _without_repeats(hits)
+            unique = alike.without_repeats(hits)
             packed = prompt.pack(
                 [h.chunk for h in unique], most=self._options.passages, budget_tokens=self._options.prompt_tokens
             )
@@ -285,18 +285,6 @@ def _note_retrieval(trail: Trail, retrieved: Retrieved) -> None:
     trail.note("retrieve", took.get("embed", 0.0) + took.get("retrieve", 0.0), facts)
     trail.note("check", took.get("check", 0.0), {"visible": len(retrieved.hits)})
     trail.note("fuse", took.get("fuse", 0.0), {"hits": listed(retrieved.hits)})
-
-
-def _without_repeats(hits: Sequence[Hit]) -> list[Hit]:
-    """The first of passages with the same words: a model gains nothing from reading one twice."""
-    seen: set[str] = set()
-    unique = []
-    for hit in hits:
-        key = " ".join(hit.chunk.text.split()).casefold()
-        if key not in seen:
-            seen.add(key)
-            unique.append(hit)
-    return unique
 
 
 def _trace(ask: Inquiry, found: Found, trail: Trail, answer: Answer, outcome: Outcome) -> Trace:
