@@ -14,8 +14,10 @@ _FOREIGN: Final = re.compile(r"[a-z_]{2,20}:")
 _FOREIGN_MEMBER: Final = re.compile(rb'"signature"\s*:\s*"[a-z_]{2,20}:')
 
 
-def conversation(messages: list[dict[str, Any]]) -> tuple[str, list[dict[str, Any]]]:
+def conversation(messages: list[dict[str, Any]], *, foreign: bool = False) -> tuple[str, list[dict[str, Any]]]:
     """System text, and turns: neighbours of one role become one, as Anthropic wants tool results in one user turn.
+
+    foreign  keep thoughts that another vendor than Anthropic signed (see `is_foreign`): that vendor asks
 
     Raises InvalidRequest for what has no counterpart.
     """
@@ -28,7 +30,7 @@ def conversation(messages: list[dict[str, Any]]) -> tuple[str, list[dict[str, An
             continue
         if role not in ("user", "assistant", "tool"):
             raise InvalidRequest(f"This model's provider does not take the role {role[:40]!r}.", param="messages")
-        blocks = _blocks(message)
+        blocks = _blocks(message, foreign)
         role = "assistant" if role == "assistant" else "user"
         if turns and turns[-1]["role"] == role:
             turns[-1]["content"].extend(blocks)
@@ -37,11 +39,11 @@ def conversation(messages: list[dict[str, Any]]) -> tuple[str, list[dict[str, An
     return "\n\n".join(filter(None, system)), turns
 
 
-def _blocks(message: dict[str, Any]) -> list[dict[str, Any]]:
+def _blocks(message: dict[str, Any], foreign: bool) -> list[dict[str, Any]]:
     content = message.get("content")
     if message["role"] == "tool":
         return [{"type": "tool_result", "tool_use_id": message.get("tool_call_id"), "content": _result(content)}]
-    blocks = _thoughts(message.get("reasoning_details")) if message["role"] == "assistant" else []
+    blocks = _thoughts(message.get("reasoning_details"), foreign) if message["role"] == "assistant" else []
     if isinstance(content, str):
         blocks += [{"type": "text", "text": content}] if content else []
     else:
@@ -81,12 +83,12 @@ def _own_thoughts(message: Any) -> Any:
     return {**message, "content": kept} if kept else None
 
 
-def _thoughts(details: Any) -> list[dict[str, Any]]:
+def _thoughts(details: Any, foreign: bool) -> list[dict[str, Any]]:
     """Thinking that came with an earlier answer and comes back as it was; without its signature Anthropic does not take it."""
     blocks: list[dict[str, Any]] = []
     for detail in details if isinstance(details, list) else ():
         kind = detail.get("type") if isinstance(detail, dict) else None
-        if kind == "reasoning.text" and detail.get("signature") and not is_foreign(detail["signature"]):
+        if kind == "reasoning.text" and detail.get("signature") and (foreign or not is_foreign(detail["signature"])):
             blocks.append({"type": "thinking", "thinking": detail.get("text") or "", "signature": detail["signature"]})
         elif kind == "reasoning.encrypted" and detail.get("data"):
             blocks.append({"type": "redacted_thinking", "data": detail["data"]})

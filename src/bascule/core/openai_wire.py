@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import math
 from array import array
 from typing import Any, Final
 
@@ -12,7 +11,7 @@ import msgspec
 
 from bascule.core.calls import Usage
 from bascule.core.chat import OPENAI_CHAT, ChatChunk, ChatRequest, ChatResponse
-from bascule.core.embedding import EmbeddingRequest
+from bascule.core.embedding import EmbeddingRequest, unit
 from bascule.core.errors import UpstreamInvalid, UpstreamUnavailable
 from bascule.core.json_splice import with_member, with_model
 
@@ -158,7 +157,7 @@ def vectors(body: bytes, count: int) -> tuple[tuple[bytes, ...], Usage]:
     try:
         answer = _decode_embeddings(body)
         data = sorted(answer.data, key=lambda e: e.index) if all(e.index >= 0 for e in answer.data) else answer.data
-        found = tuple(_unit(_floats(entry.embedding)) for entry in data)
+        found = tuple(unit(_floats(entry.embedding)) for entry in data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, binascii.Error, ValueError, OverflowError):
         raise UpstreamInvalid("The model's provider sent an answer that is not embeddings.") from None
     if len(found) != count or not found[0] or len({len(v) for v in found}) != 1:
@@ -187,13 +186,3 @@ def _floats(embedding: str | list[float]) -> array[float]:
     values = array("f")
     values.frombytes(base64.b64decode(embedding, validate=True))
     return values
-
-
-def _unit(values: array[float]) -> bytes:
-    """To unit length. Raises ValueError for a vector that has none."""
-    norm = math.sqrt(sum(v * v for v in values))
-    if not math.isfinite(norm) or norm == 0.0:
-        raise ValueError("no direction")
-    if abs(norm - 1.0) > 1e-4:
-        values = array("f", [v / norm for v in values])
-    return values.tobytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any, Final
@@ -10,14 +11,17 @@ import msgspec
 
 from bascule.core.calls import Call
 from bascule.core.chat import OPENAI_CHAT, ChatChunk, ChatRequest, ChatResponse, ChatStream
+from bascule.core.embedding import EmbeddingRequest, EmbeddingResponse, embedded
 from bascule.core.errors import InvalidRequest, UpstreamError, UpstreamInvalid, UpstreamRejected, UpstreamUnavailable
 from bascule.core.http import HttpClient, HttpReply
 from bascule.core.sse import SseParser
 from bascule.core.upstream import MAX_ERROR_BYTES, status_error
 from bascule.plugins.providers._gemini_answers import GenerateEvents, read_object, response
+from bascule.plugins.providers._gemini_embeddings import Part, batches, read, usage_of
 from bascule.plugins.providers._gemini_requests import Thinking, to_generate
 from bascule.plugins.providers._openai import after_first, drain
 
+EMBEDDED_AT_ONCE: Final = 4  # requests, where a model takes one text in each
 LONGEST_TOLD: Final = 500
 
 
@@ -69,13 +73,37 @@ class SpeaksGemini:
             after_first(first, chunks), wire=OPENAI_CHAT, model=request.model, provider=self._name, close=close
         )
 
+    async def embed(self, request: EmbeddingRequest, call: Call) -> EmbeddingResponse:
+        parts = self._embeddings(request)
+        found: list[list[float]] = []
+        tokens: list[int] = []
+        for at in range(0, len(parts), EMBEDDED_AT_ONCE):
+            some = parts[at : at + EMBEDDED_AT_ONCE]
+            for vectors, count in await asyncio.gather(*(self._embed_part(request, part, call) for part in some)):
+                found += vectors
+                tokens.append(count)
+        place = self._model_url(request.model)
+        return embedded(found, request, usage_of(tokens), provider=self._name, place=place)
+
+    def _embeddings(self, request: EmbeddingRequest) -> list[Part]:
+        return batches(request)
+
+    async def _embed_part(self, request: EmbeddingRequest, part: Part, call: Call) -> tuple[list[list[float]], int]:
+        reply = await self._send(request.model, part.operation, msgspec.json.encode(part.body), call)
+        try:
+            return read(await reply.read(self._max_reply_bytes), self._name)
+        finally:
+            await reply.aclose()
+
     async def _post(self, request: ChatRequest, operation: str, call: Call) -> HttpReply:
         if request.wire != OPENAI_CHAT:
             raise InvalidRequest("This model does not take requests in this format.", param="model")
-        body = self._outgoing(request, call)
+        return await self._send(request.model, operation, self._outgoing(request, call), call)
+
+    async def _send(self, model: str, operation: str, body: bytes, call: Call) -> HttpReply:
         authorised = await self._credentials(call.deadline.check())
         headers = {"content-type": "application/json", **authorised}
-        reply = await self._http.post(self._model_url(request.model) + operation, headers, body, call.deadline.check())
+        reply = await self._http.post(self._model_url(model) + operation, headers, body, call.deadline.check())
         if reply.status == 200:
             return reply
         try:

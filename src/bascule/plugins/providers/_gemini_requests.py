@@ -58,7 +58,7 @@ def _translated(view: Mapping[str, Any], thinking: Thinking) -> tuple[dict[str, 
     for field, wanted in _REFUSED.items():
         if wanted(view.get(field)):
             raise InvalidRequest(f"This model's provider does not support {field!r}.", param=field)
-    system, turns = conversation(view["messages"])
+    system, turns = conversation(view["messages"], foreign=True)
     names = {b["id"]: b["name"] for t in turns for b in t["content"] if b["type"] == "tool_use"}
     body: dict[str, Any] = {"contents": [_turn(turn, names) for turn in turns]}
     if system:

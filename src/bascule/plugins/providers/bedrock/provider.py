@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 import msgspec
 
-from bascule.core.calls import Call
+from bascule.core.calls import Call, Usage
 from bascule.core.chat import OPENAI_CHAT, ChatChunk, ChatRequest, ChatResponse, ChatStream
+from bascule.core.embedding import EmbeddingRequest, EmbeddingResponse, embedded
 from bascule.core.errors import InvalidRequest, UpstreamInvalid, UpstreamUnavailable
 from bascule.core.http import HttpClient, HttpReply
 from bascule.core.upstream import retry_after_s
 from bascule.plugins.providers._openai import after_first, drain
+from bascule.plugins.providers.bedrock import embeddings
 from bascule.plugins.providers.bedrock.answers import NAME, ConverseEvents, named_error, response
 from bascule.plugins.providers.bedrock.requests import to_converse
 from bascule.plugins.providers.bedrock.signing import Signer
@@ -22,6 +25,7 @@ from bascule.plugins.providers.bedrock.signing import Signer
 if TYPE_CHECKING:
     from bascule.plugins.providers.bedrock import Settings
 
+EMBEDDED_AT_ONCE: Final = 4  # requests, where a model takes one text in each
 STREAM: Final = "application/vnd.amazon.eventstream"
 
 
@@ -67,12 +71,36 @@ class BedrockProvider:
 
         return ChatStream(after_first(first, chunks), wire=OPENAI_CHAT, model=request.model, provider=NAME, close=close)
 
+    async def embed(self, request: EmbeddingRequest, call: Call) -> EmbeddingResponse:
+        bodies = embeddings.bodies(request)
+        found: list[list[float]] = []
+        tokens: list[int] = []
+        for at in range(0, len(bodies), EMBEDDED_AT_ONCE):
+            some = bodies[at : at + EMBEDDED_AT_ONCE]
+            for vectors, count in await asyncio.gather(*(self._embed_part(request, body, call) for body in some)):
+                found += vectors
+                tokens.append(count)
+        told = all(count >= 0 for count in tokens)
+        usage = Usage(input_tokens=sum(tokens)) if told else Usage(estimated=True)
+        return embedded(found, request, usage, provider=NAME, place=self._models)
+
+    async def _embed_part(
+        self, request: EmbeddingRequest, body: dict[str, Any], call: Call
+    ) -> tuple[list[list[float]], int]:
+        reply = await self._send(request.model, "/invoke", msgspec.json.encode(body), call)
+        try:
+            return embeddings.read(await reply.read(self._max_reply_bytes), reply.headers, NAME)
+        finally:
+            await reply.aclose()
+
     async def _post(self, request: ChatRequest, operation: str, call: Call) -> HttpReply:
         if request.wire != OPENAI_CHAT:
             raise InvalidRequest("This model does not take requests in this format.", param="model")
-        body = self._outgoing(request, call)
+        return await self._send(request.model, operation, self._outgoing(request, call), call)
+
+    async def _send(self, model: str, operation: str, body: bytes, call: Call) -> HttpReply:
         # A colon or a slash in the model's name is part of the name: it must be escaped, and signed so.
-        url = self._models + quote(request.model, safe="-._~") + operation
+        url = self._models + quote(model, safe="-._~") + operation
         headers = await self._signer.headers(url, body, call.deadline.check())
         reply = await self._http.post(url, headers, body, call.deadline.check())
         if reply.status == 200:

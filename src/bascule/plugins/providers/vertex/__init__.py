@@ -10,10 +10,12 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from bascule.core.embedding import EmbeddingRequest
 from bascule.core.errors import ConfigError
 from bascule.core.http import HttpClient
 from bascule.core.resources import Resources
 from bascule.plugins.providers._gemini import SpeaksGemini
+from bascule.plugins.providers._gemini_embeddings import Part, predictions
 
 if TYPE_CHECKING:
     from bascule.plugins.providers.vertex.tokens import GoogleTokens
@@ -75,6 +77,9 @@ class VertexProvider(SpeaksGemini):
         if model.startswith("endpoints/"):
             return f"{self._address}endpoints/{quote(model.removeprefix('endpoints/'), safe='-._~')}"
         return f"{self._address}publishers/google/models/{quote(model, safe='-._~')}"
+
+    def _embeddings(self, request: EmbeddingRequest) -> list[Part]:
+        return predictions(request)
 
     async def _credentials(self, timeout_s: float) -> Mapping[str, str]:
         return await self._tokens.headers(timeout_s) if self._tokens else self._headers
