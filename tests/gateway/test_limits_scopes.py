@@ -168,3 +168,13 @@ async def test_who_is_refused_by_its_own_limit_uses_up_nothing_of_its_tenants() 
         await refused(b, request(f"{i}"), principal("t", "greedy"))
     for key in ("k1", "k2"):
         await b.gateway.chat(request("b"), call(principal("t", key)))
+
+
+async def test_the_end_user_of_embeddings_counts_and_is_recorded_as_that_of_a_chat() -> None:
+    b = limited(ScriptedModel(), user=ONCE)
+    await b.gateway.embed(EmbeddingRequest(model="fast", texts=("a",), user="customer-1"), call())
+    with pytest.raises(LimitExceeded):
+        await b.gateway.embed(EmbeddingRequest(model="fast", texts=("b",), user="customer-1"), call())
+    await refused(b, request("b", user="customer-1"), principal())
+    await b.gateway.embed(EmbeddingRequest(model="fast", texts=("c",), user="customer-2"), call())
+    assert [record.end_user for record in b.records] == ["customer-1", "customer-1", "customer-1", "customer-2"]

@@ -340,3 +340,13 @@ async def test_an_index_that_is_only_busy_is_not_thrown_away_by_reset(
 
 
 real_open = index.open_index
+
+
+async def test_nobody_else_may_read_the_files_of_the_index(store: SqliteVectorStore, tmp_path: Path) -> None:
+    old = os.umask(0o022)
+    try:
+        await store.upsert(random_points(3))
+    finally:
+        os.umask(old)
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert files and all(file.stat().st_mode & 0o077 == 0 for file in files), [oct(f.stat().st_mode) for f in files]

@@ -104,3 +104,13 @@ async def test_a_limit_out_of_range_and_an_empty_query_are_refused() -> None:
     for query, limit in (("refunds", 0), ("refunds", 101), ("  ", 5), ("x" * 5000, 5)):
         with pytest.raises(InvalidRequest):
             await world.questions.search(BOB, query, limit=limit)
+
+
+async def test_a_question_as_long_as_a_letter_is_searched_by_its_telling_words() -> None:
+    world = World()
+    await world.add("a", "Bicyclefreewheelsprocket repairs take five days.")
+    letter = (
+        " ".join(f"w{n}" for n in range(600)) + " bicyclefreewheelsprocket " + " ".join(f"v{n}" for n in range(300))
+    )
+    (hit,) = await world.questions.search(BOB, letter[:3990])
+    assert hit.chunk.document_id == "a"

@@ -17,12 +17,19 @@ Purpose = Literal["query", "document"]
 
 
 class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Texts to embed with the model named `model`. `dimensions` asks a vendor for shorter vectors, where it can."""
+    """Texts to embed with the model named `model`. `dimensions` asks a vendor for shorter vectors, where it can. `user`: whom the
+    request says it is for, for limits and records."""
 
     model: str
     texts: tuple[str, ...]
     purpose: Purpose = "document"
     dimensions: int | None = None
+    user: str = ""
+
+    @property
+    def view(self) -> dict[str, str]:
+        """What of it names its end user, as a chat's does."""
+        return {"user": self.user} if self.user else {}
 
 
 class EmbeddingResponse(msgspec.Struct, frozen=True, kw_only=True):

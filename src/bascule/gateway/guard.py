@@ -53,6 +53,8 @@ class Guard:
             raise TooLarge(f"At most {MAX_TEXTS} texts at once.", param="input")
         if sum(map(len, request.texts)) > self._options.max_request_bytes:
             raise TooLarge("The texts are too large.", param="input")
+        if request.user:
+            call.end_user = request.user[:MAX_LABEL_CHARS]
         return await self._next.embed(request, call)
 
     def _route(self, model: str, call: Call) -> Route:

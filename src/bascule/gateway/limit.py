@@ -42,7 +42,7 @@ class Limit:
         return self._stream(plan.gates, request, call)
 
     def embed(self, request: EmbeddingRequest, call: Call) -> Coroutine[Any, Any, EmbeddingResponse]:
-        plan = self._budgets.plan(call.principal, request.model)
+        plan = self._budgets.plan(call.principal, request.model, request.view)
         if plan is None or not plan.gates:
             return self._next.embed(request, call)
         return self._embed(plan.gates, request, call)

@@ -73,7 +73,7 @@ class Reserve:
         )
 
     async def embed(self, request: EmbeddingRequest, call: Call) -> EmbeddingResponse:
-        plan = self._budgets.plan(call.principal, request.model)
+        plan = self._budgets.plan(call.principal, request.model, request.view)
         chars = sum(map(len, request.texts))
         hold = self._open(request.model, call, plan, chars // BYTES_PER_TOKEN + len(request.texts))
         if plan is not None and plan.shares:

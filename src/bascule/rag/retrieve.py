@@ -27,6 +27,7 @@ from bascule.rag.options import RagOptions
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+MAX_TERMS = 128  # each is a posting to read
 LEXICAL_ONLY = "lexical_only"  # no collection asked could be searched by meaning
 PARTLY_LEXICAL = "partly_lexical"  # some could
 EMBEDDING_FAILED = "embedding_failed"
@@ -87,7 +88,7 @@ class Retriever:
             return Retrieved(hits=(), collections=())
         clock = _Clock()
         vector, degraded = await clock.time("embed", self._vector(query, readable, call_for))
-        search = _Search(principal, terms(query), vector, tuple(readable), allowed, where)
+        search = _Search(principal, _telling(query), vector, tuple(readable), allowed, where)
         hits = await self._rounds(search, wanted, clock)
         return Retrieved(
             hits=hits,
@@ -157,6 +158,15 @@ class Retriever:
             logger.warning("the question was searched by words alone: embedding failed (%s)", error.code)
             return None, (LEXICAL_ONLY, EMBEDDING_FAILED)
         return vectors[0], partly
+
+
+def _telling(query: str) -> tuple[str, ...]:
+    """The terms that are searched for: of a query as long as a letter the longest, in their order, as they tell most."""
+    found = terms(query)
+    if len(found) <= MAX_TERMS:
+        return found
+    kept = frozenset(sorted(range(len(found)), key=lambda at: (-len(found[at]), at))[:MAX_TERMS])
+    return tuple(term for at, term in enumerate(found) if at in kept)
 
 
 class _Search(msgspec.Struct, frozen=True):

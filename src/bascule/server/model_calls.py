@@ -98,7 +98,9 @@ async def embeddings(app: App, exchange: Exchange, principal: Principal) -> None
     require(principal, SCOPE_CHAT)
     body = decode(await exchange.body(app.settings.server.max_body_bytes), EmbeddingsBody)
     call = open_call(app, exchange, principal, body.model)
-    request = EmbeddingRequest(model=body.model, texts=_texts(body.input), dimensions=body.dimensions)
+    request = EmbeddingRequest(
+        model=body.model, texts=_texts(body.input), dimensions=body.dimensions, user=body.user or ""
+    )
     response = await watched(exchange, app.gateway.embed(request, call))
     await exchange.reply(Reply(200, _embedded(response, body), headers=call_headers(call)))
 
