@@ -75,7 +75,7 @@ async def test_a_paused_collection_waits_and_its_progress_is_streamed_once_it_go
         assert json.loads((await reply.content.readline())[6:])["state"] == "paused"
         assert (await api("DELETE", "/v1/pauses?kind=collection&name=handbook"))["data"] == []
         told = (await reply.text()).split("\n\n")
-    last = [block for block in told if block.strip()][-1]
+    last = [block for block in told if block.strip()][-1].lstrip()
     assert last.startswith("event: end\n")
     assert json.loads(last.partition("data: ")[2])["counts"] == {"indexed": 2}
     assert await events(api, held) == [("end", json.loads(last.partition("data: ")[2]))]
