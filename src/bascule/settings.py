@@ -252,6 +252,12 @@ RedactMode = Literal["mask", "drop", "keep", "off"]
 
 class CollectionSettings(Section):
     redact: RedactMode | None = Field(None, description="As rag.redact, for this collection's documents.")
+    min_quality: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Documents whose text reads less like text than this are given up; 0.3 leaves out noise.",
+    )
 
 
 class RagSettings(Section):

@@ -22,7 +22,8 @@ async def test_the_examples_of_the_guide_open(tmp_path: Path, monkeypatch: pytes
         example.setdefault("sources", {})
     if "sources" not in example:  # the fetcher is opened for sources
         example["sources"] = {"x": {"kind": "url", "urls": ["https://example.com/"], "collection": "x"}}
-    settings = settings_for(tmp_path / "data", rag={"embedding_model": None}, **example)
+    example["rag"] = {"embedding_model": None, **example.get("rag", {})}
+    settings = settings_for(tmp_path / "data", **example)
     await init(settings)
     async with open_app(settings, work=False) as app:
         assert (app.sources.names() if app.sources else []) == list(example["sources"])

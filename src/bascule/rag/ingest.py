@@ -60,14 +60,17 @@ class Ingest:
         call_for: Callable[[Principal], Call],
         max_document_bytes: int,
         modes: Mapping[str, RedactMode] | None = None,
+        least_quality: Mapping[str, float] | None = None,
     ) -> None:
         """`call_for` makes the Call of a background embedding; `preparer` is asked for only when work begins. `modes`: what happens
-        to personal data in collections, by name; elsewhere what the preparer's options say."""
+        to personal data in collections, by name; elsewhere what the preparer's options say. `least_quality`: below it a document of
+        the collection is given up (see `rag.quality`)."""
         self._catalogue = catalogue
         self._blobs = blobs
         self._jobs = jobs
         self._preparer = preparer
         self._modes = modes or {}
+        self._least_quality = least_quality or {}
         self._indexer = indexer
         self._embedder = embedder
         self._call_for = call_for
@@ -171,14 +174,24 @@ class Ingest:
     async def _prepare(self, principal: Principal, item: WorkItem) -> tuple[WorkItem, PreparedDocument | None]:
         try:
             data = await self._blobs.get(item.blob)
-            return item, await self._preparer().prepare(
-                data, item.name, item.media_type, self._modes.get(item.collection.name)
-            )
+            collection = item.collection.name
+            prepared = await self._preparer().prepare(data, item.name, item.media_type, self._modes.get(collection))
+            self._check_quality(prepared, self._least_quality.get(collection, 0.0))
+            return item, prepared
         except IngestError as error:
             await self._fail(principal, item, error.message, error.reason, retry=error.transient)
         except StorageError as error:
             await self._fail(principal, item, error.message, error.code, retry=True)
         return item, None
+
+    def _check_quality(self, prepared: PreparedDocument, least: float) -> None:
+        found = prepared.report.get("quality", 1.0)
+        if found < least:
+            raise IngestError(
+                f"It reads like noise: its quality is {found:.2f}, and its collection asks for {least:.2f} (min_quality). Look at"
+                " its text, e.g. whether a scan was recognised well.",
+                reason="low_quality",
+            )
 
     async def _fail(self, principal: Principal, item: WorkItem, message: str, code: str, *, retry: bool) -> None:
         await self._catalogue.fail_item(principal, item, message, code, retry=retry, report={})

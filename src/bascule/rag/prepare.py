@@ -17,6 +17,7 @@ from bascule.rag import tokens
 from bascule.rag.chunk import chunk, joined
 from bascule.rag.clean import Cleaned, clean, clean_line
 from bascule.rag.detect import MEDIA_TYPES, Detected, detect
+from bascule.rag.quality import quality
 from bascule.rag.redact import redact, redact_blocks
 
 Parsers = Callable[[str], Parser]
@@ -74,10 +75,12 @@ def prepare(
     title_masks: Counter[str] = Counter()
     title = redact(clean_line(parsed.title or _stem(name)), title_masks, kinds=kinds)[:_MAX_TITLE_CHARS]
     report = _report(detected, parsed, cleaned, Counter(masked) + title_masks)
+    text = joined(blocks)
     report |= {
         "blocks": len(blocks),
         "chunks": len(chunks),
-        "characters": len(joined(blocks)),
+        "characters": len(text),
+        "quality": quality(text),
         "tokens_by": counter.name,
     }
     return PreparedDocument(title=title, media_type=MEDIA_TYPES.get(detected.kind, ""), chunks=chunks, report=report)
