@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from bascule.bootstrap import open_app
-from bascule.core.errors import NotFound
+from bascule.core.errors import InvalidRequest, NotFound
 from bascule.core.principals import system_principal
 from bascule.settings import Exact, Settings
 from bascule.testing.postgres import server
@@ -161,6 +161,11 @@ async def test_the_file_is_read_again_with_the_routes_kept_and_its_own_names_win
         assert app.routes is not None
         problems = {route.name: route.problem for route in await app.routes.list(OPERATOR)}
         assert "'main'" in problems["fast"]
+        assert (await app.routes.replace(OPERATOR, "fast", None, False)).enabled is False, (
+            "what is broken can be disabled"
+        )
+        with pytest.raises(InvalidRequest):
+            await app.routes.replace(OPERATOR, "fast", None, True)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -10,7 +11,8 @@ import msgspec
 import pytest
 
 from bascule.core.errors import UpstreamTimeout
-from bascule.testing.server import CHATTER, DOCUMENT, READER, FakeApp, an_answer, serving
+from bascule.server import exchange
+from bascule.testing.server import CHATTER, DOCUMENT, READER, FakeApp, FakeEvent, an_answer, serving
 
 MESSAGES = "/v1/messages"
 RESPONSES = "/v1/responses"
@@ -136,3 +138,35 @@ async def test_a_stream_from_documents_that_does_not_begin_is_told_with_its_stat
             text = await reply.text()
         assert reply.status == 504 or "event: error" in text, path
         assert "message_stop" not in text and "response.completed" not in text
+
+
+async def test_a_slow_first_event_does_not_hold_back_the_head_and_an_error_after_it_is_told_in_the_stream(
+    fake, monkeypatch
+):
+    monkeypatch.setattr(exchange, "_FIRST_EVENT_S", 0.05)
+    app, http = fake
+    gate = asyncio.Event()
+    tasks = []
+
+    async def slow(principal, question, **given):
+        tasks.append(asyncio.current_task())
+        await gate.wait()
+        if app.questions.fails:
+            raise app.questions.fails
+        yield FakeEvent("delta", {"text": "Goods."})
+        tasks.append(asyncio.current_task())
+        yield FakeEvent("done", an_answer())
+
+    app.questions.stream = slow
+    body = {"question": "a", "stream": True}
+    async with http.post("/v1/answers", json=body, headers=auth()) as reply:
+        assert reply.status == 200  # the head is here, and no event yet
+        gate.set()
+        assert "Goods." in await reply.text()
+    assert tasks[0] is tasks[1], "one task reads all events"
+    gate.clear()
+    app.questions.fails = UpstreamTimeout("The deadline ran out.")
+    async with http.post("/v1/answers", json=body, headers=auth()) as reply:
+        assert reply.status == 200
+        gate.set()
+        assert (await reply.text()).strip().startswith("event: error")

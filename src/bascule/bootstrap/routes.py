@@ -162,11 +162,11 @@ class RouteAdmin:
         """A change must not take from another route what it stands on."""
         file = self._reloader.file
         old, new = laid_over(file, before)[1], laid_over(file, after)[1]
-        changed = {route.name for route in after} - {r.name for r in after if r in before}
+        changed = {route.name for route in after if route.enabled and route not in before}
         for name, problem in new.items():
             if name in changed:
                 raise InvalidRequest(problem, param="settings")
-            if name not in old:
+            if name not in old and any(route.name == name and route.enabled for route in after):
                 raise Conflict(f"The route {name!r} needs this one. Change that first.")
 
     async def follow(self, mark: str) -> None:

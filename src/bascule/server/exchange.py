@@ -175,25 +175,34 @@ class Exchange:
 
     async def send_events(self, events: Events) -> None:
         """An error before the first event, if it comes soon, is raised before the head goes out, and so told with its status."""
-        first = asyncio.ensure_future(anext(events.items, None))
+        # The head has a task of its own, not the events: what they time and cancel is the task that reads them.
+        head = asyncio.create_task(self._head_soon(events.headers))
         try:
-            await asyncio.wait((first,), timeout=_FIRST_EVENT_S)
-            if first.done():
-                first.result()
-            await self.begin_events(events.headers)
-            await self.push(b"")
-            item = await first
+            try:
+                item = await anext(events.items, None)
+            finally:
+                await self._settled(head)
+            if not self.started:
+                await self.begin_events(events.headers)
             while item is not None:
                 await self.push(item)
                 item = await anext(events.items, None)
         finally:
-            if not first.done():
-                first.cancel()
-                await asyncio.wait((first,))
             aclose = getattr(events.items, "aclose", None)
             if aclose is not None:
                 await aclose()
         await self.end_events()
+
+    async def _head_soon(self, headers: Sequence[Header]) -> None:
+        await asyncio.sleep(_FIRST_EVENT_S)
+        await self.begin_events(headers)
+        await self.push(b"")
+
+    async def _settled(self, head: asyncio.Task[None]) -> None:
+        """Not begun, it never will be; begun, it is waited for."""
+        if not self.started:
+            head.cancel()
+        await asyncio.wait((head,))
 
     async def _start(self, status: int, content_type: bytes, headers: Sequence[Header]) -> None:
         self.started, self.status = True, status

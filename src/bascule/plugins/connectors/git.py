@@ -35,7 +35,11 @@ _ENVIRONMENT: Final = {
     "GIT_NO_REPLACE_OBJECTS": "1",
 }
 # The operator named the repository, whoever owns it.
-_OPTIONS: Final = ("-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
+_OPTIONS: Final = tuple(
+    part
+    for option in ("safe.directory=*", "core.fsmonitor=false", "core.hooksPath=/dev/null", "protocol.allow=never")
+    for part in ("-c", option)
+)
 _LFS: Final = b"version https://git-lfs.github.com/spec/"
 _SYMLINK, _SUBMODULE = "120000", "160000"
 
