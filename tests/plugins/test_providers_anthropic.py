@@ -309,11 +309,12 @@ async def test_a_request_of_a_shape_that_is_none_is_refused(fields: dict[str, An
 async def test_a_thought_that_another_vendor_signed_stays_behind_and_its_own_go_on() -> None:
     own = {"type": "thinking", "thinking": "Mine.", "signature": "EqQBCgIYAhIM+/=="}
     foreign = {"type": "thinking", "thinking": "Theirs.", "signature": "gemini:abc"}
+    unsigned = {"type": "thinking", "thinking": "Nobody's.", "signature": ""}
     said_before = {"type": "text", "text": "Hello."}
     view = native().view | {
         "messages": [
             {"role": "user", "content": "hi"},
-            {"role": "assistant", "content": [own, foreign, said_before]},
+            {"role": "assistant", "content": [own, foreign, unsigned, said_before]},
             {"role": "assistant", "content": [foreign]},
             {"role": "user", "content": 'and: "signature": "gemini:x"'},
         ]

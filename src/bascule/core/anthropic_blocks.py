@@ -11,7 +11,7 @@ import msgspec
 from bascule.core.errors import InvalidRequest
 
 _FOREIGN: Final = re.compile(r"[a-z_]{2,20}:")
-_FOREIGN_MEMBER: Final = re.compile(rb'"signature"\s*:\s*"[a-z_]{2,20}:')
+_FOREIGN_MEMBER: Final = re.compile(rb'"signature"\s*:\s*"(?:[a-z_]{2,20}:|")')
 
 
 def conversation(messages: list[dict[str, Any]], *, foreign: bool = False) -> tuple[str, list[dict[str, Any]]]:
@@ -57,8 +57,8 @@ def _blocks(message: dict[str, Any], foreign: bool) -> list[dict[str, Any]]:
 
 def is_foreign(signature: Any) -> bool:
     """Whether a thought was signed by a vendor that takes no part in Anthropic's format: such signatures carry the vendor's
-    name and a colon in front, and are refused by every other."""
-    return isinstance(signature, str) and _FOREIGN.match(signature) is not None
+    name and a colon in front, or are empty where it signs nothing, and are refused by every other."""
+    return isinstance(signature, str) and (not signature or _FOREIGN.match(signature) is not None)
 
 
 def without_foreign_thoughts(body: bytes, view: Mapping[str, Any]) -> tuple[bytes, Mapping[str, Any]]:
