@@ -21,7 +21,7 @@ from bascule.core.errors import IngestError
 from bascule.core.parsing import Parser
 from bascule.rag import tokens, wire
 from bascule.rag.confine import Limits, allow_cpu, confine
-from bascule.rag.prepare import Tokens, prepare
+from bascule.rag.prepare import Tokens, prepare, reveal
 
 _GRACE_S = 5.0
 
@@ -47,7 +47,7 @@ def main() -> None:
         allow_cpu(setup.limits.cpu_s)
         signal.setitimer(signal.ITIMER_REAL, setup.limits.wall_s + _GRACE_S)  # should the parent be gone by then
         reply = _answer(
-            lambda work: prepare(work.data, work.name, work.media_type, parser_of, setup.prepare, counter, work.mode),
+            lambda work: _work_on(work, setup, counter),
             body,
             peak_bytes,
         )
@@ -55,6 +55,12 @@ def main() -> None:
         _send(replies, reply)
         if isinstance(reply, wire.Refused) and reply.fault:
             return  # what it holds after such a fault is anybody's guess
+
+
+def _work_on(work: wire.Work, setup: wire.Setup, counter: Tokens) -> PreparedDocument:
+    if work.wanted:
+        return reveal(work.data, work.name, work.media_type, parser_of, work.wanted, work.key)
+    return prepare(work.data, work.name, work.media_type, parser_of, setup.prepare, counter, work.mode, work.key)
 
 
 def _report() -> str:

@@ -247,7 +247,7 @@ class SourceSettings(BaseModel):
     every_s: float | None = Field(None, ge=1, description="Read again and again, so far apart; without it on request.")
 
 
-RedactMode = Literal["mask", "drop", "keep", "off"]
+RedactMode = Literal["mask", "pseudonymise", "drop", "keep", "off"]
 
 
 class CollectionSettings(Section):
@@ -278,7 +278,7 @@ class RagSettings(Section):
     parser_processes: int = Field(1, ge=1, le=64, description="Parsing child processes.")
     redact: RedactMode = Field(
         "mask",
-        description="Personal data before embedding: mask it, drop the passages that hold it, or keep it."
+        description="Personal data before embedding: mask it, give it pseudonyms, drop the passages that hold it, or keep it."
         " Secrets are masked whatever this says, except with off, which is for test data.",
     )
     collections: dict[str, CollectionSettings] = Field({}, description="What holds for single collections, by name.")

@@ -58,11 +58,12 @@ async def test_missing_and_malformed_ids_have_the_same_404(fake):
         if "{id}" not in route.path:
             continue
         seen = set()
+        posted = {"expire": {"expires_at": None}, "reveal": {"pseudonym": "[email:abcdefghij]"}}
         for wrong in ("0000", "x" * 200, "a%00b"):
             path = route.path.replace("{id}", wrong)
             wanted = {
                 "PUT": {} if "routes" in path else {"allow": []},
-                "POST": {"expires_at": None} if path.endswith("/expire") else {},
+                "POST": posted.get(path.rpartition("/")[2], {}),
             }
             body = {"json": wanted[route.method]} if route.method in wanted else {}
             async with http.request(route.method, path, headers=auth(), **body) as reply:

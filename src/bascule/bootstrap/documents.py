@@ -45,6 +45,8 @@ async def open_documents(
         embedder=embedder,
         call_for=lambda principal: Call(principal, Deadline.after(settings.gateway.batch_timeout_s)),
         max_document_bytes=settings.server.max_upload_bytes,
+        mode=rag.redact,
+        pseudonym_key=(resources.data / "secrets" / "pseudonym.key").read_bytes(),
         least_quality={name: given.min_quality for name, given in rag.collections.items()},
         modes={name: given.redact for name, given in rag.collections.items() if given.redact is not None},
     )

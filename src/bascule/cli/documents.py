@@ -71,6 +71,25 @@ def show_document(
         out.say(f"\n{chunk['chunk_id']}  {' > '.join(chunk['heading_path'])}\n{chunk['text']}")
 
 
+@documents_app.command("reveal")
+def reveal(
+    id: DocumentId,
+    pseudonym: Annotated[str, typer.Argument(metavar="PSEUDONYM", help="As it stands in the text: [email:...].")],
+    key: Key = None,
+    data: Data = None,
+    config: Config = None,
+    tenant: Tenant = DEFAULT_TENANT,
+    json_mode: Json = False,
+) -> None:
+    """Tell the value behind a pseudonym of a document. Needs the scope audit, and is written in the audit log."""
+    value = use(target(data, config, key, tenant), lambda backend: backend.reveal(id, pseudonym))
+    out = Output(json_mode)
+    if json_mode:
+        out.document({"value": value})
+    else:
+        out.say(value)
+
+
 @documents_app.command("delete")
 def delete_document(
     id: DocumentId,

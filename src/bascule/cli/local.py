@@ -21,6 +21,7 @@ from bascule.core.principals import (
     DEFAULT_SCOPES,
     SCOPE_ADMIN,
     SCOPE_ASK,
+    SCOPE_AUDIT,
     SCOPE_INGEST,
     Principal,
     system_principal,
@@ -147,6 +148,9 @@ class LocalBackend:
 
     async def delete(self, document_id: str) -> None:
         await self._ingest().delete(self._needs(SCOPE_INGEST), document_id)
+
+    async def reveal(self, document_id: str, pseudonym: str) -> str:
+        return await self._ingest().reveal(self._needs(SCOPE_AUDIT), document_id, pseudonym)
 
     async def grant(self, document_id: str, allow: Sequence[str], deny: Sequence[str]) -> Plain:
         who = self._needs(SCOPE_INGEST)

@@ -107,6 +107,9 @@ class RemoteBackend:
     async def delete(self, document_id: str) -> None:
         await self._call("DELETE", _at(document_id))
 
+    async def reveal(self, document_id: str, pseudonym: str) -> str:
+        return str((await self._call("POST", _at(document_id) + "/reveal", {"pseudonym": pseudonym}))["value"])
+
     async def grant(self, document_id: str, allow: Sequence[str], deny: Sequence[str]) -> Plain:
         now, shut = await self._rights_now(document_id), set(deny)
         opened = set(allow) - shut

@@ -20,12 +20,18 @@ def prepare_folder(data: Path) -> None:
         data.chmod(0o700)
     folder = data / "secrets"
     folder.mkdir(exist_ok=True, mode=0o700)
-    key = folder / "prompt.key"
-    if not key.exists():
-        fresh = folder / f".prompt.{secrets.token_hex(4)}"
-        with open(fresh, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
-            file.write(secrets.token_bytes(32))
-        # A hard link fails when another process was first: both then read the same key.
-        with suppress(FileExistsError):
-            os.link(fresh, key)
-        fresh.unlink()
+    for name in ("prompt", "pseudonym"):
+        _make_key(folder, name)
+
+
+def _make_key(folder: Path, name: str) -> None:
+    key = folder / f"{name}.key"
+    if key.exists():
+        return
+    fresh = folder / f".{name}.{secrets.token_hex(4)}"
+    with open(fresh, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+        file.write(secrets.token_bytes(32))
+    # A hard link fails when another process was first: both then read the same key.
+    with suppress(FileExistsError):
+        os.link(fresh, key)
+    fresh.unlink()

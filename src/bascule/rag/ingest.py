@@ -17,9 +17,18 @@ from bascule.core.catalogue import AuditLog, DocumentCommit, Documents, Jobs, Wo
 from bascule.core.connectors import SkippedItem, SourceItem
 from bascule.core.documents import IndexedChunk, Job, NewDocument, PreparedDocument
 from bascule.core.embedding import Embedder
-from bascule.core.errors import BasculeError, IngestError, StorageError, UpstreamError
+from bascule.core.errors import (
+    BasculeError,
+    IngestError,
+    InvalidRequest,
+    NotFound,
+    ScopeMissing,
+    StorageError,
+    UpstreamError,
+)
 from bascule.core.ids import chunk_id, content_hash
-from bascule.core.principals import Principal, system_principal
+from bascule.core.principals import SCOPE_AUDIT, Principal, system_principal
+from bascule.core.pseudonyms import PSEUDONYM, tenant_key
 from bascule.core.rights import Rights
 from bascule.rag.index import Indexer
 
@@ -37,7 +46,13 @@ class Preparer(Protocol):
     """The child-process pool: see `rag.sandbox`."""
 
     async def prepare(
-        self, data: bytes, name: str, media_type: str, mode: RedactMode | None = None
+        self,
+        data: bytes,
+        name: str,
+        media_type: str,
+        mode: RedactMode | None = None,
+        key: bytes = b"",
+        wanted: str = "",
     ) -> PreparedDocument: ...
 
 
@@ -60,16 +75,20 @@ class Ingest:
         call_for: Callable[[Principal], Call],
         max_document_bytes: int,
         modes: Mapping[str, RedactMode] | None = None,
+        mode: RedactMode = "mask",
+        pseudonym_key: bytes = b"",
         least_quality: Mapping[str, float] | None = None,
     ) -> None:
         """`call_for` makes the Call of a background embedding; `preparer` is asked for only when work begins. `modes`: what happens
-        to personal data in collections, by name; elsewhere what the preparer's options say. `least_quality`: below it a document of
+        to personal data in collections, by name; elsewhere `mode`. `least_quality`: below it a document of
         the collection is given up (see `rag.quality`)."""
         self._catalogue = catalogue
         self._blobs = blobs
         self._jobs = jobs
         self._preparer = preparer
         self._modes = modes or {}
+        self._mode: RedactMode = mode
+        self._pseudonym_key = pseudonym_key
         self._least_quality = least_quality or {}
         self._indexer = indexer
         self._embedder = embedder
@@ -142,6 +161,28 @@ class Ingest:
         await self._catalogue.delete_document(principal, document_id)
         await self.settle()
 
+    async def reveal(self, principal: Principal, document_id: str, wanted: str) -> str:
+        """The value behind a pseudonym of a document that the principal may read. Audited before it is told.
+
+        Raises ScopeMissing without `audit`, InvalidRequest for what is no pseudonym, NotFound, IngestError.
+        """
+        if not principal.can(SCOPE_AUDIT):
+            raise ScopeMissing(f"This key does not have the scope {SCOPE_AUDIT!r}.")
+        if not PSEUDONYM.fullmatch(wanted):
+            raise InvalidRequest("A pseudonym looks like [email:abcdefghij].", param="pseudonym")
+        document = await self._catalogue.document(principal, document_id)
+        await self._catalogue.audit(principal, "pseudonym.reveal", document_id, {"pseudonym": wanted})
+        key = tenant_key(self._pseudonym_key, document.tenant)
+        for blob in await self._catalogue.blobs_of(document.tenant, document_id):
+            try:
+                data = await self._blobs.get(blob)
+            except StorageError:
+                continue  # of a version that was replaced
+            found = await self._preparer().prepare(data, document.name, document.media_type, None, key, wanted)
+            if found.report["value"]:
+                return str(found.report["value"])
+        raise NotFound("The document holds nothing of this pseudonym.")
+
     async def settle(self) -> None:
         """Let the index follow now. When it cannot, the outbox keeps the change and the next drain repeats it."""
         try:
@@ -175,7 +216,9 @@ class Ingest:
         try:
             data = await self._blobs.get(item.blob)
             collection = item.collection.name
-            prepared = await self._preparer().prepare(data, item.name, item.media_type, self._modes.get(collection))
+            mode = self._modes.get(collection, self._mode)
+            key = tenant_key(self._pseudonym_key, item.tenant) if mode == "pseudonymise" else b""
+            prepared = await self._preparer().prepare(data, item.name, item.media_type, mode, key)
             self._check_quality(prepared, self._least_quality.get(collection, 0.0))
             return item, prepared
         except IngestError as error:

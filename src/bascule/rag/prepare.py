@@ -11,17 +11,17 @@ import msgspec
 
 from bascule.core.documents import PreparedDocument
 from bascule.core.errors import IngestError
-from bascule.core.parsing import ParsedDocument, Parser
+from bascule.core.parsing import Block, ParsedDocument, Parser
 from bascule.core.recognise import KINDS, SECRET_KINDS
 from bascule.rag import tokens
 from bascule.rag.chunk import chunk, joined
 from bascule.rag.clean import Cleaned, clean, clean_line
 from bascule.rag.detect import MEDIA_TYPES, Detected, detect
 from bascule.rag.quality import quality
-from bascule.rag.redact import redact, redact_blocks
+from bascule.rag.redact import redact, redact_blocks, value_of
 
 Parsers = Callable[[str], Parser]
-RedactMode = Literal["mask", "drop", "keep", "off"]
+RedactMode = Literal["mask", "pseudonymise", "drop", "keep", "off"]
 _MAX_TITLE_CHARS: Final = 200
 
 
@@ -50,8 +50,9 @@ def prepare(
     options: PrepareOptions,
     counter: Tokens | None = None,
     mode: RedactMode | None = None,
+    key: bytes = b"",
 ) -> PreparedDocument:
-    """Detect, parse, clean, redact (as `mode` says, else as the options do), chunk.
+    """Detect, parse, clean, redact (as `mode` says, else as the options do), chunk. `key`: the tenant's, for pseudonyms.
 
     Raises IngestError with a reason that says what to do.
     """
@@ -63,8 +64,10 @@ def prepare(
         raise IngestError(
             "Nothing readable is left of the document: all of its text is hidden or invisible.", reason="empty"
         )
-    kinds = _masked_kinds(mode or options.redact, options.kinds)
-    blocks, masked = redact_blocks(cleaned.blocks, kinds=kinds, drop=(mode or options.redact) == "drop")
+    mode = mode or options.redact
+    key = key if mode == "pseudonymise" else b""
+    kinds = _masked_kinds(mode, options.kinds)
+    blocks, masked = redact_blocks(cleaned.blocks, kinds=kinds, drop=mode == "drop", key=key)
     if not blocks:
         raise IngestError(
             "Every passage of the document holds personal data, which this collection leaves out.", reason="empty"
@@ -73,7 +76,7 @@ def prepare(
     if len(chunks) > options.max_chunks:
         raise IngestError(f"The document makes more than {options.max_chunks} chunks. Split it.", reason="too_large")
     title_masks: Counter[str] = Counter()
-    title = redact(clean_line(parsed.title or _stem(name)), title_masks, kinds=kinds)[:_MAX_TITLE_CHARS]
+    title = redact(clean_line(parsed.title or _stem(name)), title_masks, kinds=kinds, key=key)[:_MAX_TITLE_CHARS]
     report = _report(detected, parsed, cleaned, Counter(masked) + title_masks)
     text = joined(blocks)
     report |= {
@@ -84,6 +87,15 @@ def prepare(
         "tokens_by": counter.name,
     }
     return PreparedDocument(title=title, media_type=MEDIA_TYPES.get(detected.kind, ""), chunks=chunks, report=report)
+
+
+def reveal(data: bytes, name: str, media_type: str, parsers: Parsers, wanted: str, key: bytes) -> PreparedDocument:
+    """A document without passages whose report says which `value` has the pseudonym `wanted`, "" for none."""
+    detected = detect(data, name, media_type)
+    parsed = parsers(detected.kind).parse(detected.data, name)
+    title = Block(kind="paragraph", text=clean_line(parsed.title or _stem(name)))
+    value = value_of([*clean(parsed.blocks).blocks, title], wanted, key)
+    return PreparedDocument(title="", media_type="", chunks=(), report={"value": value})
 
 
 def _masked_kinds(mode: RedactMode, kinds: Collection[str]) -> Collection[str]:

@@ -8,32 +8,38 @@ from collections.abc import Collection, Sequence
 import msgspec
 
 from bascule.core.parsing import Block
+from bascule.core.pseudonyms import pseudonym
 from bascule.core.recognise import KINDS, PERSONAL_KINDS, find
 from bascule.rag.clean import table_text
 
 
-def redact(text: str, counts: Counter[str], *, context: str = "", kinds: Collection[str] = KINDS) -> str:
-    """The text with every finding masked; `counts` grows by kind. What was masked is kept nowhere."""
+def redact(
+    text: str, counts: Counter[str], *, context: str = "", kinds: Collection[str] = KINDS, key: bytes = b""
+) -> str:
+    """The text with every finding masked, or with a `key` personal data under pseudonyms; `counts` grows by kind. What was
+    masked is kept nowhere."""
     found = find(text, context=context, kinds=kinds)
     if not found:
         return text
     parts, at = [], 0
     for finding in found:
-        parts += [text[at : finding.start], f"[{finding.kind}]"]
+        named = key and finding.kind in PERSONAL_KINDS
+        shown = pseudonym(key, finding.kind, text[finding.start : finding.end]) if named else f"[{finding.kind}]"
+        parts += [text[at : finding.start], shown]
         at = finding.end
         counts[finding.kind] += 1
     return "".join(parts) + text[at:]
 
 
 def redact_blocks(
-    blocks: Sequence[Block], *, kinds: Collection[str] = KINDS, drop: bool = False
+    blocks: Sequence[Block], *, kinds: Collection[str] = KINDS, drop: bool = False, key: bytes = b""
 ) -> tuple[tuple[Block, ...], dict[str, int]]:
     """`drop`: a block or a table's row that holds personal data is left out whole, and counted as `left_out_KIND` by what it held;
     secrets are masked all the same."""
     counts: Counter[str] = Counter()
     if drop:
         blocks = [kept for block in blocks if (kept := _without_personal(block, counts, kinds)) is not None]
-    return tuple(_redact_block(block, counts, kinds) for block in blocks), dict(counts)
+    return tuple(_redact_block(block, counts, kinds, key) for block in blocks), dict(counts)
 
 
 def _without_personal(block: Block, counts: Counter[str], kinds: Collection[str]) -> Block | None:
@@ -57,12 +63,30 @@ def _counted(text: str, context: str, counts: Counter[str], kinds: Collection[st
     return bool(found)
 
 
-def _redact_block(block: Block, counts: Counter[str], kinds: Collection[str]) -> Block:
+def _redact_block(block: Block, counts: Counter[str], kinds: Collection[str], key: bytes) -> Block:
     if not block.rows:
-        return msgspec.structs.replace(block, text=redact(block.text, counts, kinds=kinds))
+        return msgspec.structs.replace(block, text=redact(block.text, counts, kinds=kinds, key=key))
     header = block.rows[0]
     rows = tuple(
-        tuple(redact(cell, counts, context=header[i] if number else "", kinds=kinds) for i, cell in enumerate(row))
+        tuple(
+            redact(cell, counts, context=header[i] if number else "", kinds=kinds, key=key)
+            for i, cell in enumerate(row)
+        )
         for number, row in enumerate(block.rows)
     )
     return msgspec.structs.replace(block, rows=rows, text=table_text(rows))
+
+
+def value_of(blocks: Sequence[Block], wanted: str, key: bytes) -> str:
+    """The value whose pseudonym this is; "" when the blocks hold none."""
+    for block in blocks:
+        header = block.rows[0] if block.rows else ()
+        cells = [
+            (cell, header[i] if number else "") for number, row in enumerate(block.rows) for i, cell in enumerate(row)
+        ]
+        for text, context in cells or [(block.text, "")]:
+            for finding in find(text, context=context, kinds=PERSONAL_KINDS):
+                value = text[finding.start : finding.end]
+                if pseudonym(key, finding.kind, value) == wanted:
+                    return value
+    return ""

@@ -138,12 +138,19 @@ class Sandbox:
             self._slots.put_nowait(None)
 
     async def prepare(
-        self, data: bytes, name: str, media_type: str, mode: RedactMode | None = None
+        self,
+        data: bytes,
+        name: str,
+        media_type: str,
+        mode: RedactMode | None = None,
+        key: bytes = b"",
+        wanted: str = "",
     ) -> PreparedDocument:
-        """Parsed, cleaned, redacted and chunked. Waits for a free child.
+        """Parsed, cleaned, redacted and chunked; with `wanted`, the value of this pseudonym in its report. Waits for a free child.
 
         Raises IngestError with what to do; `transient` when the child could not be started at all.
         """
+        work = wire.Work(data=data, name=name, media_type=media_type, mode=mode, key=key, wanted=wanted)
         child = await self._slots.get()
         kept: _Child | None = None
         if child is not None:
@@ -151,16 +158,14 @@ class Sandbox:
         try:
             if child is not None and child.alive and child.documents:
                 try:
-                    document, kept = await self._run(
-                        child, wire.Work(data=data, name=name, media_type=media_type, mode=mode)
-                    )
+                    document, kept = await self._run(child, work)
                     return document
                 except _Fault as fault:
                     if fault.reason == "too_slow":
                         raise
                     child = None  # may be an earlier document's doing: judge this one in a fresh child
             child = child if child is not None and child.alive else await self._start()
-            document, kept = await self._run(child, wire.Work(data=data, name=name, media_type=media_type, mode=mode))
+            document, kept = await self._run(child, work)
             return document
         except _Fault as fault:
             raise IngestError(str(fault), reason=fault.reason) from None

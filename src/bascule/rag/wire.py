@@ -24,6 +24,8 @@ class Work(msgspec.Struct, frozen=True, kw_only=True, tag="work"):
     name: str
     media_type: str
     mode: RedactMode | None = None  # this document's own
+    key: bytes = b""  # of its tenant's pseudonyms
+    wanted: str = ""  # a pseudonym: its value is asked for, and no document
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):

@@ -85,6 +85,12 @@ class RightsBody(Body, frozen=True, kw_only=True):
     deny: Marks = []
 
 
+class RevealBody(Body, frozen=True, kw_only=True):
+    """`pseudonym` as it stands in the text, e.g. `[email:abcdefghij]`."""
+
+    pseudonym: Line
+
+
 class KeyBody(Body, frozen=True, kw_only=True):
     """Limits left out are the server's defaults; `scopes` left out are `chat` and `ask`. `expires_at`: ISO 8601, UTC."""
 

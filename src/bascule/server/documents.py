@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bascule.core.errors import NotFound
-from bascule.server.bodies import DocumentsQuery, RightsBody
+from bascule.server.bodies import DocumentsQuery, RevealBody, RightsBody
 from bascule.server.route import Inquiry
 from bascule.server.uploads import Upload, from_form, from_json, read_form
-from bascule.server.views import ChunkList, ChunkView, DocumentList, DocumentView, JobView
+from bascule.server.views import ChunkList, ChunkView, DocumentList, DocumentView, JobView, Revealed
 
 if TYPE_CHECKING:
     from bascule.bootstrap import App
@@ -56,6 +56,12 @@ async def show_document(inquiry: Inquiry) -> DocumentView:
 async def delete_document(inquiry: Inquiry) -> None:
     """DELETE /v1/documents/{id}."""
     await ingest_of(inquiry.app).delete(inquiry.principal, inquiry.id)
+
+
+async def reveal(inquiry: Inquiry) -> Revealed:
+    """POST /v1/documents/{id}/reveal. Only for who may read the document, and written in the audit log first."""
+    body: RevealBody = inquiry.body
+    return Revealed(await ingest_of(inquiry.app).reveal(inquiry.principal, inquiry.id, body.pseudonym))
 
 
 async def document_chunks(inquiry: Inquiry) -> ChunkList:

@@ -8,7 +8,7 @@ import msgspec
 
 from bascule.bootstrap.reload import Reloaded
 from bascule.core.documents import Answer
-from bascule.core.principals import SCOPE_ADMIN, SCOPE_ASK, SCOPE_CHAT, SCOPE_INGEST
+from bascule.core.principals import SCOPE_ADMIN, SCOPE_ASK, SCOPE_AUDIT, SCOPE_CHAT, SCOPE_INGEST
 from bascule.server import answers, cache, calls, documents, keys, responses
 from bascule.server.bodies import (
     AnswerBody,
@@ -17,6 +17,7 @@ from bascule.server.bodies import (
     ExpireBody,
     KeyBody,
     PassageQuery,
+    RevealBody,
     RightsBody,
     RotateBody,
     SearchBody,
@@ -36,6 +37,7 @@ from bascule.server.views import (
     KeyList,
     KeyView,
     PassageView,
+    Revealed,
 )
 
 ROUTES: Final[tuple[Route, ...]] = (
@@ -137,6 +139,16 @@ ROUTES: Final[tuple[Route, ...]] = (
         tag="Documents",
         summary="The passages of a document",
         returns=ChunkList,
+    ),
+    Route(
+        method="POST",
+        path="/v1/documents/{id}/reveal",
+        handler=documents.reveal,
+        scope=SCOPE_AUDIT,
+        tag="Documents",
+        summary="The value behind a pseudonym in a document; audited",
+        body=RevealBody,
+        returns=Revealed,
     ),
     Route(
         method="PUT",

@@ -160,6 +160,12 @@ class CollectionList(msgspec.Struct, frozen=True):
     object: str = "list"
 
 
+class Revealed(msgspec.Struct, frozen=True):
+    """`value`: what stands behind a pseudonym."""
+
+    value: str
+
+
 class JobItemView(msgspec.Struct, frozen=True):
     document_id: str
     name: str

@@ -278,6 +278,11 @@ class FakeIngest:
     async def settle(self) -> None:
         return None
 
+    async def reveal(self, principal: Principal, document_id: str, wanted: str) -> str:
+        if document_id != DOCUMENT:
+            raise NotFound("There is no such thing, or you may not see it.")
+        return "ann@example.com"
+
 
 class FakeEvent(msgspec.Struct, frozen=True):
     event: str
