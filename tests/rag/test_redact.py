@@ -161,3 +161,17 @@ def test_passages_with_personal_data_are_dropped_whole_and_counted():
     kept, counts = redact_blocks(blocks, drop=True)
     assert [block.text for block in kept] == ["Frames are steel.", "The key is [key].", "name | mail\nshop | none"]
     assert counts == {"left_out_email": 3, "left_out_phone": 1, "key": 1}
+
+
+def test_headings_and_header_rows_stay_where_passages_are_dropped_so_that_nothing_moves_under_another():
+    blocks = [
+        Block(kind="heading", level=1, text="Pay"),
+        Block(kind="heading", level=1, text="Write to ann@example.com"),
+        Block(kind="paragraph", text="Holidays are 30 days."),
+        Block(kind="table", text="", rows=(("name", "ask ann@example.com"), ("Bo", "blue"), ("Cy", "cy@example.com"))),
+    ]
+    kept, counts = redact_blocks(blocks, drop=True)
+    assert [block.text for block in kept] == [
+        "Pay", "Write to [email]", "Holidays are 30 days.", "name | ask [email]\nBo | blue"
+    ]  # fmt: skip
+    assert counts == {"left_out_email": 1, "email": 2}

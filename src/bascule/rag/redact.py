@@ -43,18 +43,18 @@ def redact_blocks(
 
 
 def _without_personal(block: Block, counts: Counter[str], kinds: Collection[str]) -> Block | None:
+    """Headings and header rows stay, masked like secrets: what is below them must not come to stand under another."""
     personal = [kind for kind in PERSONAL_KINDS if kind in kinds]
+    if block.kind == "heading":
+        return block
     if not block.rows:
         return None if _counted(block.text, "", counts, personal) else block
-    header = block.rows[0]
-    rows = [
-        row
-        for number, row in enumerate(block.rows)
-        if not any([_counted(cell, header[i] if number else "", counts, personal) for i, cell in enumerate(row)])
-    ]
-    if len(rows) == len(block.rows):
+    header, *body = block.rows
+    rows = [row for row in body if not any([_counted(cell, header[i], counts, personal) for i, cell in enumerate(row)])]
+    if len(rows) == len(body):
         return block
-    return msgspec.structs.replace(block, rows=tuple(rows), text=table_text(rows)) if len(rows) > 1 else None
+    kept = (header, *rows)
+    return msgspec.structs.replace(block, rows=kept, text=table_text(kept)) if rows else None
 
 
 def _counted(text: str, context: str, counts: Counter[str], kinds: Collection[str]) -> bool:
