@@ -111,7 +111,8 @@ def _toml(value: Any) -> str:
 
 def _type(field: FieldInfo) -> str:
     text = str(field.annotation if not isinstance(field.annotation, type) else field.annotation.__name__)
-    for noise in ("typing.", "bascule.settings.", "pathlib._local.", "pathlib."):
+    text = re.sub(r"bascule\.settings\.(\w+\.)?", "", text)
+    for noise in ("typing.", "pathlib._local.", "pathlib."):
         text = text.replace(noise, "")
     return text.replace("StoreSettings", "table with `kind`").replace("|", "\\|")
 

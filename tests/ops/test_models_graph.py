@@ -57,7 +57,7 @@ def test_quantising_keeps_the_direction_and_the_unit_length(tmp_path: Path) -> N
     quantise(model, tmp_path / "int8.onnx")
     small = run(str(tmp_path / "int8.onnx"), ids, mask)
     assert np.allclose(np.linalg.norm(small, axis=1), 1, atol=1e-5)
-    assert (small * exact).sum(axis=1).min() > 0.99
+    assert (small * exact).sum(axis=1).min() > 0.999
     assert not np.array_equal(small, exact)
 
 

@@ -1,0 +1,46 @@
+"""Tables of documents and questions."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from bascule.settings.section import Section
+from bascule.settings.server import StoreSettings
+
+RedactMode = Literal["mask", "pseudonymise", "drop", "keep", "off"]
+
+
+class CollectionSettings(Section):
+    redact: RedactMode | None = Field(None, description="As rag.redact, for this collection's documents.")
+    min_quality: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Documents whose text reads less like text than this are given up; 0.3 leaves out noise.",
+    )
+
+
+class RagSettings(Section):
+    enabled: bool = Field(True, description="Off: a gateway only, with less memory and a faster start.")
+    vector_store: StoreSettings = Field(StoreSettings(kind="sqlite"), description="Where chunks are searched.")
+    embedding_model: str | None = Field(
+        "minilm", description="A name under [models], or minilm for the built-in model; empty for lexical search only."
+    )
+    chat_model: str | None = Field(None, description="A name under [models]; without one, answers are extractive.")
+    chunk_tokens: int = Field(200, ge=32, le=2000, description="Most tokens in a chunk.")
+    candidates: int = Field(60, ge=5, le=1000, description="Candidates asked of each search method.")
+    passages: int = Field(8, ge=1, le=50, description="Passages shown to the model.")
+    prompt_tokens: int = Field(3000, ge=200, description="Most tokens of passages in a prompt.")
+    dense_weight: float = Field(0.5, ge=0, le=1, description="Share of the dense score in the fused score.")
+    parser_memory_bytes: int = Field(1_000_000_000, gt=0, description="Address space of a parsing child process.")
+    parser_cpu_s: int = Field(30, gt=0, description="CPU time of a parsing child process for one document.")
+    parser_wall_s: float = Field(60.0, gt=0, description="Wall time for one document.")
+    parser_processes: int = Field(1, ge=1, le=64, description="Parsing child processes.")
+    redact: RedactMode = Field(
+        "mask",
+        description="Personal data before embedding: mask it, give it pseudonyms, drop the passages that hold it, or keep it."
+        " Secrets are masked whatever this says, except with off, which is for test data.",
+    )
+    collections: dict[str, CollectionSettings] = Field({}, description="What holds for single collections, by name.")
