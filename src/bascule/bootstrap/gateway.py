@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
+import msgspec
+
 from bascule.access.authenticate import Authenticator
 from bascule.bootstrap.calls import limits_of, options, routes, with_built_in
 from bascule.bootstrap.observing import open_policies
@@ -20,7 +22,9 @@ from bascule.settings import ProviderSettings, Settings
 async def open_resources(settings: Settings, stack: AsyncExitStack) -> Resources:
     client = plugin("http_clients", settings.gateway.http_client)
     http = await stack.enter_async_context(client.connect(client.Settings(pool_size=settings.gateway.pool_size)))
-    return Resources(http=http, data=settings.data.resolve(), models=settings.models_path.resolve(), secret=secret)
+    resources = Resources(http=http, data=settings.data.resolve(), models=settings.models_path.resolve(), secret=secret)
+    fetcher = await connect_plugin(stack, "fetchers", "fetcher", settings.fetcher, resources)
+    return msgspec.structs.replace(resources, fetcher=fetcher)
 
 
 async def open_state(settings: Settings, resources: Resources, stack: AsyncExitStack) -> StateStore:

@@ -8,8 +8,6 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
-import msgspec
-
 from bascule.bootstrap.app import App
 from bascule.bootstrap.background import in_background
 from bascule.bootstrap.plugins import connect_plugin, plugin
@@ -89,14 +87,12 @@ def _log(report: SyncReport) -> None:
 
 
 async def open_sources(app: App, resources: Resources, stack: AsyncExitStack) -> None:
-    """Raises ConfigError naming the key under [sources] or [fetcher]."""
+    """Raises ConfigError naming the key under [sources]."""
     settings = app.settings
     if app.ingest is None:
         raise ConfigError("[sources] and server.fetch_urls need [rag] enabled = true.")
-    fetcher = await connect_plugin(stack, "fetchers", "fetcher", settings.fetcher, resources)
-    resources = msgspec.structs.replace(resources, fetcher=fetcher)
-    if settings.server.fetch_urls:
-        app.fetch_document = partial(_fetch_document, fetcher, settings.server.max_upload_bytes)
+    if settings.server.fetch_urls and resources.fetcher is not None:
+        app.fetch_document = partial(_fetch_document, resources.fetcher, settings.server.max_upload_bytes)
     if not settings.sources:
         return
     opened = {}

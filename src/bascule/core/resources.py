@@ -13,7 +13,7 @@ from bascule.core.http import HttpClient
 
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
     """`http` is the shared upstream client; `data` and `models` are folders; `secret` resolves "env:NAME" or "file:PATH".
-    `fetcher` is what gets URLs from outside, for connectors.
+    `fetcher` is what gets URLs from outside, for connectors and for providers of images.
 
     `secret` raises ConfigError naming the reference, never its value.
     """

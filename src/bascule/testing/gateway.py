@@ -15,6 +15,7 @@ from bascule.core.calls import CacheDirectives, Call, CallRecord, Usage
 from bascule.core.chat import OPENAI_CHAT, ChatChunk, ChatRequest, ChatResponse, ChatStream
 from bascule.core.deadlines import Deadline
 from bascule.core.embedding import EmbeddingRequest, EmbeddingResponse
+from bascule.core.fetching import Fetcher
 from bascule.core.http import HttpClient
 from bascule.core.principals import DEFAULT_SCOPES, Principal
 from bascule.core.resources import Resources
@@ -170,5 +171,7 @@ async def http_client() -> AsyncIterator[HttpClient]:
         yield client
 
 
-def resources(http: HttpClient) -> Resources:
-    return Resources(http=http, data=Path(), models=Path(), secret=lambda reference: "sk-upstream-secret")
+def resources(http: HttpClient, fetcher: Fetcher | None = None) -> Resources:
+    return Resources(
+        http=http, data=Path(), models=Path(), secret=lambda reference: "sk-upstream-secret", fetcher=fetcher
+    )

@@ -19,10 +19,12 @@ from bascule.core.upstream import MAX_ERROR_BYTES, status_error
 from bascule.plugins.providers._gemini_answers import GenerateEvents, read_object, response
 from bascule.plugins.providers._gemini_embeddings import Part, batches, read, usage_of
 from bascule.plugins.providers._gemini_requests import Thinking, to_generate
+from bascule.plugins.providers._images import Images
 from bascule.plugins.providers._openai import after_first, drain
 
 EMBEDDED_AT_ONCE: Final = 4  # requests, where a model takes one text in each
 LONGEST_TOLD: Final = 500
+IMAGES: Final = frozenset({"image/png", "image/jpeg", "image/webp", "image/heic"})
 
 
 class SpeaksGemini:
@@ -31,12 +33,20 @@ class SpeaksGemini:
     wires = frozenset({OPENAI_CHAT})
 
     def __init__(
-        self, name: str, http: HttpClient, *, max_reply_bytes: int, thinking: Thinking, safety: Mapping[str, str]
+        self,
+        name: str,
+        http: HttpClient,
+        *,
+        max_reply_bytes: int,
+        thinking: Thinking,
+        safety: Mapping[str, str],
+        images: Images | None = None,
     ) -> None:
         self._name = name
         self._http = http
         self._max_reply_bytes = max_reply_bytes
         self._thinking: Thinking = thinking
+        self._images = images
         self._safety = [{"category": category, "threshold": threshold} for category, threshold in safety.items()]
 
     def _model_url(self, model: str) -> str:
@@ -98,7 +108,7 @@ class SpeaksGemini:
     async def _post(self, request: ChatRequest, operation: str, call: Call) -> HttpReply:
         if request.wire != OPENAI_CHAT:
             raise InvalidRequest("This model does not take requests in this format.", param="model")
-        return await self._send(request.model, operation, self._outgoing(request, call), call)
+        return await self._send(request.model, operation, await self._outgoing(request, call), call)
 
     async def _send(self, model: str, operation: str, body: bytes, call: Call) -> HttpReply:
         authorised = await self._credentials(call.deadline.check())
@@ -114,8 +124,9 @@ class SpeaksGemini:
             await reply.aclose()
         raise self._refusal(reply, refused, authorised.values())
 
-    def _outgoing(self, request: ChatRequest, call: Call) -> bytes:
-        body, dropped = to_generate(request.view, self._thinking)
+    async def _outgoing(self, request: ChatRequest, call: Call) -> bytes:
+        view = await self._images.inlined(request.view, call) if self._images else request.view
+        body, dropped = to_generate(view, self._thinking)
         if self._safety:
             body["safetySettings"] = self._safety
         notes = [f"not_supported:{name[:40]}" for name in dropped[:10]]

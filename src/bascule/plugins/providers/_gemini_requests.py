@@ -163,5 +163,6 @@ def _parts(block: dict[str, Any], names: Mapping[str, str]) -> list[dict[str, An
 def _file(block: dict[str, Any]) -> dict[str, Any]:
     source = block["source"]
     if source["type"] != "base64":
-        raise InvalidRequest("This model's provider takes images as data URLs in base64 only.", param="messages")
+        message = "This model's provider takes images as data URLs; its operator can allow web URLs (image_urls)."
+        raise InvalidRequest(message, param="messages")
     return {"inlineData": {"mimeType": source["media_type"], "data": source["data"]}}

@@ -7,16 +7,17 @@ from contextlib import asynccontextmanager
 from typing import Final, Literal
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from bascule.core.http import HttpClient
 from bascule.core.resources import Resources
-from bascule.plugins.providers._gemini import SpeaksGemini
+from bascule.plugins.providers._gemini import IMAGES, SpeaksGemini
+from bascule.plugins.providers._images import Images, ImageSettings, images_of
 
 NAME: Final = "gemini"
 
 
-class Settings(BaseModel):
+class Settings(ImageSettings):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     base_url: str = Field(
@@ -36,13 +37,14 @@ class Settings(BaseModel):
 
 
 class GeminiProvider(SpeaksGemini):
-    def __init__(self, settings: Settings, http: HttpClient, key: str) -> None:
+    def __init__(self, settings: Settings, http: HttpClient, key: str, images: Images | None = None) -> None:
         super().__init__(
             NAME,
             http,
             max_reply_bytes=settings.max_reply_bytes,
             thinking=settings.thinking,
             safety=settings.safety,
+            images=images,
         )
         self._models = settings.base_url.rstrip("/") + "/models/"
         self._headers = {"x-goog-api-key": key}
@@ -56,4 +58,5 @@ class GeminiProvider(SpeaksGemini):
 
 @asynccontextmanager
 async def connect(settings: Settings, resources: Resources) -> AsyncGenerator[GeminiProvider]:
-    yield GeminiProvider(settings, resources.http, resources.secret(settings.api_key))
+    images = images_of(settings, resources, IMAGES)
+    yield GeminiProvider(settings, resources.http, resources.secret(settings.api_key), images)

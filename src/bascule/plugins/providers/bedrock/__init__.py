@@ -7,19 +7,21 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from bascule.core.errors import ConfigError
 from bascule.core.resources import Resources
+from bascule.plugins.providers._images import ImageSettings, images_of
 
 if TYPE_CHECKING:
     from bascule.plugins.providers.bedrock.provider import BedrockProvider
     from bascule.plugins.providers.bedrock.signing import Signer
 
 NAME: Final = "bedrock"
+IMAGES: Final = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 
 
-class Settings(BaseModel):
+class Settings(ImageSettings):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     region: str = Field(pattern=r"^[a-z0-9-]+$", description="The AWS region, e.g. eu-central-1.")
@@ -52,7 +54,8 @@ async def connect(settings: Settings, resources: Resources) -> AsyncGenerator[Be
         raise ConfigError("A provider of kind bedrock needs the extra: pip install 'bascule[bedrock]'.")
     from bascule.plugins.providers.bedrock.provider import BedrockProvider
 
-    yield BedrockProvider(settings, resources.http, await _signer(settings, resources))
+    images = images_of(settings, resources, IMAGES)
+    yield BedrockProvider(settings, resources.http, await _signer(settings, resources), images)
 
 
 async def _signer(settings: Settings, resources: Resources) -> Signer:

@@ -16,6 +16,7 @@ from bascule.core.embedding import EmbeddingRequest, EmbeddingResponse, embedded
 from bascule.core.errors import InvalidRequest, UpstreamInvalid, UpstreamUnavailable
 from bascule.core.http import HttpClient, HttpReply
 from bascule.core.upstream import retry_after_s
+from bascule.plugins.providers._images import Images
 from bascule.plugins.providers._openai import after_first, drain
 from bascule.plugins.providers.bedrock import embeddings
 from bascule.plugins.providers.bedrock.answers import NAME, ConverseEvents, named_error, response
@@ -34,11 +35,12 @@ class BedrockProvider:
 
     wires = frozenset({OPENAI_CHAT})
 
-    def __init__(self, settings: Settings, http: HttpClient, signer: Signer) -> None:
+    def __init__(self, settings: Settings, http: HttpClient, signer: Signer, images: Images | None = None) -> None:
         base = settings.base_url or f"https://bedrock-runtime.{settings.region}.amazonaws.com"
         self._models = base.rstrip("/") + "/model/"
         self._http = http
         self._signer = signer
+        self._images = images
         self._max_reply_bytes = settings.max_reply_bytes
         self._guardrail = settings.guardrail_id and {
             "guardrailIdentifier": settings.guardrail_id,
@@ -96,7 +98,7 @@ class BedrockProvider:
     async def _post(self, request: ChatRequest, operation: str, call: Call) -> HttpReply:
         if request.wire != OPENAI_CHAT:
             raise InvalidRequest("This model does not take requests in this format.", param="model")
-        return await self._send(request.model, operation, self._outgoing(request, call), call)
+        return await self._send(request.model, operation, await self._outgoing(request, call), call)
 
     async def _send(self, model: str, operation: str, body: bytes, call: Call) -> HttpReply:
         # A colon or a slash in the model's name is part of the name: it must be escaped, and signed so.
@@ -111,8 +113,9 @@ class BedrockProvider:
         wait_s = retry_after_s(reply.headers.get("retry-after"))
         raise named_error(reply.headers.get("x-amzn-errortype", ""), reply.status, wait_s)
 
-    def _outgoing(self, request: ChatRequest, call: Call) -> bytes:
-        body, dropped = to_converse(request.view)
+    async def _outgoing(self, request: ChatRequest, call: Call) -> bytes:
+        view = await self._images.inlined(request.view, call) if self._images else request.view
+        body, dropped = to_converse(view)
         if self._guardrail:
             if body.get("guardrailConfig"):
                 dropped.append("guardrailConfig")

@@ -164,7 +164,8 @@ def _block(block: dict[str, Any]) -> list[dict[str, Any]]:
 def _file(block: dict[str, Any]) -> dict[str, Any]:
     source = block["source"]
     if source["type"] != "base64":
-        raise InvalidRequest("This model's provider takes images as data URLs in base64 only.", param="messages")
+        message = "This model's provider takes images as data URLs; its operator can allow web URLs (image_urls)."
+        raise InvalidRequest(message, param="messages")
     formats = _IMAGES if block["type"] == "image" else _DOCUMENTS
     found = formats.get(source["media_type"])
     if found is None:

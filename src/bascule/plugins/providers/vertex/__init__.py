@@ -8,14 +8,15 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, Literal, Self
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from bascule.core.embedding import EmbeddingRequest
 from bascule.core.errors import ConfigError
 from bascule.core.http import HttpClient
 from bascule.core.resources import Resources
-from bascule.plugins.providers._gemini import SpeaksGemini
+from bascule.plugins.providers._gemini import IMAGES, SpeaksGemini
 from bascule.plugins.providers._gemini_embeddings import Part, predictions
+from bascule.plugins.providers._images import Images, ImageSettings, images_of
 
 if TYPE_CHECKING:
     from bascule.plugins.providers.vertex.tokens import GoogleTokens
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 NAME: Final = "vertex"
 
 
-class Settings(BaseModel):
+class Settings(ImageSettings):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     project: str | None = Field(
@@ -61,13 +62,21 @@ class Settings(BaseModel):
 class VertexProvider(SpeaksGemini):
     """`model` of a target is a model of Google's, or `endpoints/ID` for a tuned one."""
 
-    def __init__(self, settings: Settings, http: HttpClient, key: str, tokens: GoogleTokens | None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        http: HttpClient,
+        key: str,
+        tokens: GoogleTokens | None,
+        images: Images | None = None,
+    ) -> None:
         super().__init__(
             NAME,
             http,
             max_reply_bytes=settings.max_reply_bytes,
             thinking=settings.thinking,
             safety=settings.safety,
+            images=images,
         )
         self._address = settings.address()
         self._headers = {"x-goog-api-key": key}
@@ -87,8 +96,9 @@ class VertexProvider(SpeaksGemini):
 
 @asynccontextmanager
 async def connect(settings: Settings, resources: Resources) -> AsyncGenerator[VertexProvider]:
+    images = images_of(settings, resources, IMAGES)
     if settings.api_key:
-        yield VertexProvider(settings, resources.http, resources.secret(settings.api_key), None)
+        yield VertexProvider(settings, resources.http, resources.secret(settings.api_key), None, images)
         return
     if importlib.util.find_spec("google") is None or importlib.util.find_spec("google.auth") is None:
         raise ConfigError("A provider of kind vertex needs the extra: pip install 'bascule[vertex]'.")
@@ -98,4 +108,4 @@ async def connect(settings: Settings, resources: Resources) -> AsyncGenerator[Ve
         made = tokens.of_service_account(resources.secret(settings.credentials))
     else:
         made = await tokens.from_chain()
-    yield VertexProvider(settings, resources.http, "", made)
+    yield VertexProvider(settings, resources.http, "", made, images)
