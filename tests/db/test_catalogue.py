@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bascule.testing.catalogue_contract import DocumentsContract
 from bascule.testing.catalogue_contract_access import AccessContract
+from bascule.testing.catalogue_contract_generations import GenerationsContract
 from bascule.testing.catalogue_contract_jobs import JobControlContract
 
 
@@ -16,4 +17,8 @@ class TestAccess(AccessContract):
 
 
 class TestJobControl(JobControlContract):
+    pass
+
+
+class TestGenerations(GenerationsContract):
     pass

@@ -49,6 +49,7 @@ def store(connection: Connection, tenant: str, sets: list[Rights]) -> dict[str, 
     collection_id, nothing = new_id(), intern(connection, tenant, Rights())
     texts = {c.name: "" for c in (*collections.columns, *documents.columns) if c.name != "deleted_at"}
     base = {"tenant": tenant, "dimension": 0, "version": 0, "chunk_count": 0, "size_bytes": 0, "pending_acl_id": None}
+    base |= {"generation": 0}
 
     def row(table: sa.Table, **values: object) -> None:
         given = texts | base | values

@@ -244,7 +244,9 @@ async def test_search_passages_explain_and_collections_are_read(fake):
     async with http.get("/v1/answers/a1/explain", headers=auth(READER)) as reply:
         assert (await reply.json())["diagnosis"] == "answered"
     async with http.get("/v1/collections", headers=auth(READER)) as reply:
-        assert (await reply.json())["data"] == [{"name": "handbook", "search": "lexical"}]
+        assert (await reply.json())["data"] == [{"name": "handbook", "search": "lexical", "id": "c1", "facts": None}]
+    async with http.get("/v1/collections", headers=auth(ADMIN)) as reply:
+        assert (await reply.json())["data"][0]["facts"]["chunks"] == 9
 
 
 async def test_documents_arrive_as_json(fake):

@@ -21,6 +21,7 @@ from bascule.bootstrap.plugins import plugin, secret
 from bascule.bootstrap.prices import find_prices
 from bascule.bootstrap.reload import Reloader, tell_problems
 from bascule.bootstrap.routes import RouteAdmin
+from bascule.bootstrap.tending import tend
 from bascule.core.errors import StorageError
 from bascule.core.principals import ALL_SCOPES, system_principal
 from bascule.db.catalogue import connect as connect_catalogue
@@ -73,6 +74,7 @@ async def open_app(
         if work and app.ingest is not None:
             await app.jobs.launch()
             stack.push_async_callback(app.jobs.close)
+            await in_background(stack, tend(app))
         await in_background(stack, _upkeep(app))
         yield app
 

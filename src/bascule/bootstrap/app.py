@@ -22,14 +22,16 @@ if TYPE_CHECKING:  # a gateway without rag loads none of it
     from bascule.bootstrap.reload import Reloader
     from bascule.bootstrap.routes import RouteAdmin
     from bascule.bootstrap.sources import Sources
+    from bascule.rag.embedders import Embedders
     from bascule.rag.index import Indexer
     from bascule.rag.ingest import Ingest
     from bascule.rag.questions import Questions
+    from bascule.rag.reembed import Reembed
 
 
 @dataclass(kw_only=True)
 class App:
-    """Everything a server or a command needs, open. `questions`, `ingest` and `store` are None with `[rag] enabled = false`."""
+    """Everything a server or a command needs, open. What answers from documents is None with `[rag] enabled = false`."""
 
     settings: Settings
     catalogue: SqlCatalogue
@@ -43,6 +45,8 @@ class App:
     ingest: Ingest | None = None
     indexer: Indexer | None = None
     questions: Questions | None = None
+    reembed: Reembed | None = None
+    embedders: Embedders | None = None
     store: VectorStore | None = None
     sources: Sources | None = None  # None without [sources]
     fetch_document: Callable[[str], Awaitable[SourceItem | SkippedItem]] | None = None  # with server.fetch_urls

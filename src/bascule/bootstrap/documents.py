@@ -13,6 +13,7 @@ from bascule.core.calls import Call
 from bascule.core.deadlines import Deadline
 from bascule.core.embedding import Embedder
 from bascule.core.errors import ConfigError
+from bascule.core.principals import Principal
 from bascule.core.resources import Resources
 from bascule.core.vectors import VectorStore
 from bascule.db.blobs import FolderBlobs
@@ -25,16 +26,24 @@ if TYPE_CHECKING:
 async def open_documents(
     app: App, models: Mapping[str, ModelSettings], resources: Resources, stack: AsyncExitStack
 ) -> None:
+    from bascule.core.generations import REEMBED
+    from bascule.rag.embedders import Embedders
     from bascule.rag.index import Indexer
     from bascule.rag.ingest import KIND, Ingest
     from bascule.rag.options import RagOptions
     from bascule.rag.questions import Questions
+    from bascule.rag.reembed import Reembed
 
     settings, rag = app.settings, app.settings.rag
     store: VectorStore = await connect_plugin(stack, "vector_stores", "rag.vector_store", rag.vector_store, resources)
-    embedder = await _embedder(app, models)
+    embedders = Embedders(await _embedder(app, models), rag.embedding_model or "", app.gateway.embedder)
+
+    def call_for(principal: Principal) -> Call:
+        return Call(principal, Deadline.after(settings.gateway.batch_timeout_s))
+
     blobs = FolderBlobs(resources.data / "blobs")
     app.store = store
+    app.embedders = embedders
     app.indexer = Indexer(app.catalogue, store, blobs, app.state.purge)
     app.ingest = Ingest(
         catalogue=app.catalogue,
@@ -42,8 +51,8 @@ async def open_documents(
         jobs=app.jobs,
         preparer=_LazySandbox(settings, resources, stack).get,
         indexer=app.indexer,
-        embedder=embedder,
-        call_for=lambda principal: Call(principal, Deadline.after(settings.gateway.batch_timeout_s)),
+        embedders=embedders,
+        call_for=call_for,
         max_document_bytes=settings.server.max_upload_bytes,
         mode=rag.redact,
         pseudonym_key=(resources.data / "secrets" / "pseudonym.key").read_bytes(),
@@ -51,11 +60,15 @@ async def open_documents(
         modes={name: given.redact for name, given in rag.collections.items() if given.redact is not None},
     )
     app.jobs.register(KIND, app.ingest.run)
+    app.reembed = Reembed(
+        catalogue=app.catalogue, jobs=app.jobs, indexer=app.indexer, embedders=embedders, call_for=call_for
+    )
+    app.jobs.register(REEMBED, app.reembed.run)
     app.questions = Questions(
         passages=app.catalogue,
         traces=app.catalogue,
         store=store,
-        embedder=embedder,
+        embedders=embedders,
         chat=app.gateway if rag.chat_model else None,
         options=RagOptions(
             chat_model=rag.chat_model or "",

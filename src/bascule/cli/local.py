@@ -29,6 +29,7 @@ from bascule.core.principals import (
 from bascule.core.rights import Rights
 from bascule.rag.ingest import Ingest
 from bascule.rag.questions import Questions
+from bascule.server.collections import view_of, views
 from bascule.server.views import ChunkView, DocumentView, HitView, JobView, KeyView
 from bascule.settings import load
 
@@ -132,6 +133,22 @@ class LocalBackend:
 
     async def job(self, job_id: str) -> Plain:
         return _plain(JobView.of(await self.app.catalogue.job(self._needs(SCOPE_INGEST), job_id)))
+
+    async def collections(self) -> list[Plain]:
+        who = self._needs(SCOPE_ASK)
+        if who.is_admin:
+            return [_plain(view) for view in await views(self.app, await self.app.catalogue.collection_facts(who))]
+        found = await self.app.catalogue.collections(who)
+        return [_plain(await view_of(self.app, collection)) for collection in found]
+
+    async def collection(self, name: str) -> Plain:
+        found = await self.app.catalogue.collection_facts(self._needs(SCOPE_ADMIN), name)
+        return _plain((await views(self.app, found))[0])
+
+    async def reembed(self, collection: str, model: str | None) -> Plain:
+        if self.app.reembed is None:
+            raise ConfigError("The configuration has [rag] enabled = false.")
+        return _plain(JobView.of(await self.app.reembed.start(self._needs(SCOPE_ADMIN), collection, model)))
 
     async def documents(self, collection: str | None, limit: int, after: str | None) -> list[Plain]:
         who = self._needs(SCOPE_ASK)

@@ -87,6 +87,21 @@ class RemoteBackend:
     async def job(self, job_id: str) -> Plain:
         return dict(await self._call("GET", f"/v1/jobs/{quote(job_id, safe='')}"))
 
+    async def collections(self) -> list[Plain]:
+        return list((await self._call("GET", "/v1/collections"))["data"])
+
+    async def collection(self, name: str) -> Plain:
+        return dict(await self._call("GET", f"/v1/collections/{await self._collection_id(name)}"))
+
+    async def reembed(self, collection: str, model: str | None) -> Plain:
+        at = f"/v1/collections/{await self._collection_id(collection)}/reembed"
+        return dict(await self._call("POST", at, {"model": model}))
+
+    async def _collection_id(self, name: str) -> str:
+        """A name may hold letters that a path may not."""
+        ids = [each["id"] for each in await self.collections() if each["name"] == name]
+        return ids[0] if ids else quote(name, safe="")
+
     async def documents(self, collection: str | None, limit: int, after: str | None) -> list[Plain]:
         found: list[Plain] = []
         while len(found) < limit:

@@ -21,6 +21,7 @@ from bascule.core.documents import (
     NewDocument,
     VisibleChunk,
 )
+from bascule.core.generations import Generations
 from bascule.core.jobs import ANY_JOB, JobControl, JobFilter, OpenJob
 from bascule.core.keys import KeyRecord
 from bascule.core.principals import Principal
@@ -71,9 +72,9 @@ class Documents(Protocol):
     """Taking documents in, changing and deleting them."""
 
     async def ensure_collection(
-        self, principal: Principal, name: str, *, fingerprint: str, dimension: int, rights: Rights
+        self, principal: Principal, name: str, *, fingerprint: str, dimension: int, rights: Rights, model: str = ""
     ) -> Collection:
-        """Create on first use (fingerprint, dimension and rights are then fixed as given); return it otherwise."""
+        """Create on first use, as given; return it otherwise."""
         ...
 
     async def collections(self, principal: Principal) -> list[Collection]:
@@ -149,10 +150,11 @@ class IndexChange(msgspec.Struct, frozen=True, kw_only=True):
     index   the document's current chunks must be in the store, and no others
     move    its chunks carry `acl_id` now
     purge   none of its chunks may remain; then its blobs are removed
+    trim    nothing of a generation of vectors that has been given up may remain
     """
 
     seq: int
-    kind: Literal["index", "move", "purge"]
+    kind: Literal["index", "move", "purge", "trim"]
     tenant: str
     document_id: str
     collection_id: str
@@ -160,7 +162,8 @@ class IndexChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StoredPoint(msgspec.Struct, frozen=True, kw_only=True):
-    """A current chunk of a document as the index needs it."""
+    """A current chunk of a document as the index needs it, in one generation of its collection's vectors: `chunk_id` and
+    `collection_id` name that generation (see `core.ids.generation_id`)."""
 
     chunk_id: str
     collection_id: str
@@ -202,7 +205,8 @@ class Work(Protocol):
         report: Mapping[str, Any],
     ) -> bool:
         """New version, its chunks, its outbox row and the item's end, in one transaction. False when the document was
-        deleted or superseded meanwhile: the write of one racing with its delete loses."""
+        deleted or superseded meanwhile: the write of one racing with its delete loses. False and queued again when the
+        collection is searched by another generation of vectors than when the item was claimed."""
         ...
 
     async def commit_documents(self, principal: Principal, commits: Sequence[DocumentCommit]) -> None:
@@ -229,12 +233,17 @@ class Work(Protocol):
     async def index_changes(self, limit: int) -> list[IndexChange]: ...
 
     async def points(self, tenant: str, document_id: str) -> list[StoredPoint]:
-        """Current chunks of a live document; empty for a deleted one."""
+        """Current chunks of a live document, in the generation that is searched and, as far as they have a vector of it, in
+        the one being built; empty for a deleted one."""
         ...
 
     async def settle_changes(self, seqs: Sequence[int]) -> None: ...
 
     async def live_chunk_ids(self, tenant: str) -> set[str]: ...
+
+    async def live_point_ids(self, tenant: str) -> set[str]:
+        """What the index must hold: the live chunks in the generations that are searched."""
+        ...
 
     async def live_documents(self) -> list[tuple[str, str]]:
         """(tenant, document_id) of every indexed, live document: what a lost index is rebuilt from."""
@@ -318,7 +327,9 @@ class CallLog(Protocol):
         ...
 
 
-class Catalogue(Passages, Traces, Documents, SourceItems, JobControl, Work, Keys, StoredRoutes, AuditLog, Protocol):
+class Catalogue(
+    Passages, Traces, Documents, SourceItems, JobControl, Work, Generations, Keys, StoredRoutes, AuditLog, Protocol
+):
     """All of it: what `db` implements and `bootstrap` hands out in parts."""
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from bascule.core.ids import generation_id
 from bascule.core.rights import Rights
 
 DocumentState = Literal["queued", "indexed", "failed", "deleted"]
@@ -17,7 +18,9 @@ JobState = Literal["queued", "running", "paused", "done", "failed", "cancelled"]
 class Collection(msgspec.Struct, frozen=True, kw_only=True):
     """A named set of documents of one tenant, embedded with one model.
 
-    `fingerprint` is "" and `dimension` 0 while the collection is lexical-only (no embedding model in reach).
+    `fingerprint` is "" and `dimension` 0 while the collection is lexical-only (no embedding model in reach). `model` is the name
+    it was embedded by, `pin` the name it was asked to be embedded by, "" for the configured one. `generation` counts how
+    often all of it was embedded anew: its points in the index carry it.
     """
 
     id: str
@@ -26,6 +29,14 @@ class Collection(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: str = ""
     dimension: int = 0
     rights: Rights = Rights()  # inherited by documents that bring none of their own
+    generation: int = 0
+    model: str = ""
+    pin: str = ""
+
+    @property
+    def index_id(self) -> str:
+        """Where the index holds the generation that is searched."""
+        return generation_id(self.id, self.generation)
 
 
 class NewDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,3 +206,4 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     counts: Mapping[str, int]  # by item state
     items: tuple[JobItem, ...] = ()
     source: str = ""  # of its documents
+    reason: str = ""  # why the work does not go on, where it is not a single document's

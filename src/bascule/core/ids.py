@@ -39,6 +39,16 @@ def chunk_id(tenant: str, document_id: str, content_hash: str, occurrence: int) 
     return hashlib.blake2b(parts.encode(), digest_size=16, person=b"bascule.chunk").hexdigest()
 
 
+def generation_id(name: str, generation: int) -> str:
+    """A chunk's or a collection's id as the index knows it in one generation of vectors; the first one's is the plain id."""
+    return f"{name}.{generation}" if generation else name
+
+
+def chunk_of(point_id: str) -> str:
+    """The chunk that a point of the index stands for."""
+    return point_id.partition(".")[0]
+
+
 def content_hash(data: bytes) -> str:
     """SHA-256 in hex."""
     return hashlib.sha256(data).hexdigest()

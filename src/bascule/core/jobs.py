@@ -28,12 +28,14 @@ ANY_JOB: Final = JobFilter()
 
 
 class OpenJob(msgspec.Struct, frozen=True, kw_only=True):
-    """A job that waits for its turn or has it. `source`: what its documents carry, e.g. `upload` or `source:wiki`."""
+    """A job that waits for its turn or has it. `source`: what its documents carry, e.g. `upload` or `source:wiki`.
+    `kind` names its handler, "" the first one."""
 
     tenant: str
     id: str
     source: str = ""
     priority: int = PERSON
+    kind: str = ""
 
 
 class JobPause(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from bascule.db.audit import SqlAudit
 from bascule.db.calls import SqlCalls
 from bascule.db.documents import SqlDocuments
 from bascule.db.engine import Database
+from bascule.db.generations import SqlGenerations
 from bascule.db.jobcontrol import SqlJobControl
 from bascule.db.keys import SqlKeys
 from bascule.db.migrate import is_current, migrate
@@ -30,6 +31,7 @@ class SqlCatalogue(
     SqlSources,
     SqlJobControl,
     SqlWork,
+    SqlGenerations,
     SqlKeys,
     SqlRoutes,
     SqlRemains,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,9 +10,10 @@ from sqlalchemy import Connection, Row
 
 from bascule.core.catalogue import WorkItem
 from bascule.core.documents import IndexedChunk
+from bascule.db.generation_rows import BUILDING, generations
 from bascule.db.outbox import queue_change
 from bascule.db.tables import chunks as chunk_table
-from bascule.db.tables import documents, items, vectors
+from bascule.db.tables import collections, documents, items, vectors
 from bascule.db.values import now_text, to_json
 
 MAX_ATTEMPTS = 3
@@ -28,6 +29,7 @@ def commit_document(
     report: Mapping[str, Any],
 ) -> bool:
     """See `core.catalogue.Work`. A commit repeated after its own success changes nothing and is true again."""
+    generation = _generation(connection, item)
     row = _live_document(connection, item)
     state = _item_state(connection, item)
     if row is None or row.item_id != item.id or state not in ("queued", "running", "indexed"):
@@ -35,6 +37,9 @@ def commit_document(
         return False
     if state == "indexed":
         return True
+    if generation != item.collection.generation:
+        _again(connection, item)
+        return False
     version = row.version + 1
     _replace_chunks(connection, item, version, new_chunks, fingerprint)
     acl_id = row.pending_acl_id if row.pending_acl_id is not None else row.acl_id
@@ -61,6 +66,21 @@ def commit_document(
     return True
 
 
+def _generation(connection: Connection, item: WorkItem) -> int:
+    """By which the collection is searched, held until the transaction ends."""
+    query = sa.select(collections.c.generation).where(collections.c.id == item.collection.id)
+    return int(connection.execute(query.with_for_update(read=True)).scalar_one())
+
+
+def _again(connection: Connection, item: WorkItem) -> None:
+    """Its vectors are of the generation before: that is no fault of the document, so the attempt is not counted."""
+    connection.execute(
+        sa.update(items)
+        .where(items.c.id == item.id, items.c.state.in_(("queued", "running")))
+        .values(state="queued", attempts=items.c.attempts - 1)
+    )
+
+
 def _live_document(connection: Connection, item: WorkItem) -> Row[Any] | None:
     return connection.execute(
         sa.select(documents)
@@ -85,18 +105,27 @@ def _end_item(connection: Connection, item: WorkItem, state: str, reason: str, c
 def _replace_chunks(
     connection: Connection, item: WorkItem, version: int, new_chunks: Sequence[IndexedChunk], fingerprint: str
 ) -> None:
+    found = _vectors_beside(connection, item, {c.id for c in new_chunks})
     connection.execute(sa.delete(vectors).where(vectors.c.document_id == item.document_id))
     connection.execute(sa.delete(chunk_table).where(chunk_table.c.document_id == item.document_id))
     rows = [_chunk_row(item, version, ordinal, chunk) for ordinal, chunk in enumerate(new_chunks)]
     if rows:
         connection.execute(sa.insert(chunk_table), rows)
-    found = [
-        {"chunk_id": c.id, "document_id": item.document_id, "fingerprint": fingerprint, "vector": c.vector}
-        for c in new_chunks
-        if c.vector is not None
-    ]
+    shared = {"document_id": item.document_id, "generation": item.collection.generation, "fingerprint": fingerprint}
+    found += [shared | {"chunk_id": c.id, "vector": c.vector} for c in new_chunks if c.vector is not None]
     if found:
         connection.execute(sa.insert(vectors), found)
+
+
+def _vectors_beside(connection: Connection, item: WorkItem, kept: Set[str]) -> list[dict[str, Any]]:
+    """Those of the generation being built, of chunks that stay as they are."""
+    query = (
+        sa.select(vectors)
+        .join(generations, generations.c.generation == vectors.c.generation)
+        .where(generations.c.collection_id == item.collection.id, generations.c.state == BUILDING)
+        .where(vectors.c.document_id == item.document_id)
+    )
+    return [dict(row._mapping) for row in connection.execute(query) if row.chunk_id in kept]
 
 
 def _chunk_row(item: WorkItem, version: int, ordinal: int, chunk: IndexedChunk) -> dict[str, Any]:

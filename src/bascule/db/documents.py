@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Row
 
 from bascule.core.documents import Collection, Document, Job, NewDocument, VisibleChunk
 from bascule.core.errors import InvalidRequest, NotFound
+from bascule.core.generations import EmbeddedBy
 from bascule.core.ids import new_id
 from bascule.core.jobs import ANY_JOB, JobFilter
 from bascule.core.principals import SCOPE_INGEST, Principal
@@ -43,14 +44,15 @@ class SqlDocuments(Store):
     ledger: DeletionLedger | None = None  # where deletions are told as well, before they are done for their caller
 
     async def ensure_collection(
-        self, principal: Principal, name: str, *, fingerprint: str, dimension: int, rights: Rights
+        self, principal: Principal, name: str, *, fingerprint: str, dimension: int, rights: Rights, model: str = ""
     ) -> Collection:
         need_scope(principal, SCOPE_INGEST)
         if not COLLECTION_NAME.fullmatch(name):
             raise InvalidRequest(
                 "A collection's name has 1 to 64 letters, digits, dots, dashes and underscores.", param="collection"
             )
-        return await self._write(lambda c: _ensure_collection(c, principal, name, fingerprint, dimension, rights))
+        by = EmbeddedBy(model=model, fingerprint=fingerprint, dimension=dimension)
+        return await self._write(lambda c: _ensure_collection(c, principal, name, by, rights))
 
     async def collections(self, principal: Principal) -> list[Collection]:
         return await self._read(lambda c: readable_collections(c, principal, None))
@@ -91,7 +93,7 @@ class SqlDocuments(Store):
 
 
 def _ensure_collection(
-    connection: Connection, principal: Principal, name: str, fingerprint: str, dimension: int, rights: Rights
+    connection: Connection, principal: Principal, name: str, by: EmbeddedBy, rights: Rights
 ) -> Collection:
     query = COLLECTION_ROWS.where(collections.c.tenant == principal.tenant, collections.c.name == name)
     row = connection.execute(query).one_or_none()
@@ -100,8 +102,9 @@ def _ensure_collection(
             "id": new_id(),
             "tenant": principal.tenant,
             "name": name,
-            "fingerprint": fingerprint,
-            "dimension": dimension,
+            "fingerprint": by.fingerprint,
+            "dimension": by.dimension,
+            "model": by.model,
             "acl_id": intern(connection, principal.tenant, rights),
             "created_at": now_text(),
         }

@@ -18,6 +18,7 @@ from bascule.core.jobs import ANY_JOB, JobFilter, JobPause, PauseKind, Quarantin
 from bascule.core.principals import SCOPE_ADMIN, SCOPE_INGEST, Principal
 from bascule.db.audit import write_audit
 from bascule.db.engine import insert_new
+from bascule.db.generations import abandon
 from bascule.db.jobviews import job, own_jobs, progress, shown_document
 from bascule.db.rights import need_scope
 from bascule.db.store import Store
@@ -102,6 +103,7 @@ def _cancel(connection: Connection, row: Row[Any]) -> None:
         return
     if row.finished_at is not None:
         raise Conflict("The job has ended.")
+    abandon(connection, row.id)
     held = _lock(connection, items.c.job_id == row.id, items.c.state.in_(OPEN_ITEMS))
     for part in _parts([item_id for _, item_id in held]):
         ended = {"state": "cancelled", "reason": CANCELLED, "code": "cancelled"}

@@ -57,7 +57,7 @@ class DurableJobs:
     ) -> None:
         """`url` is of the jobs' own database, SQLite or Postgres. `unfinished` names every job that may be worked on;
         `reset` puts items a dead worker left running back into the queue, and is called once, when this process becomes the
-        worker. Swept jobs are of the kind registered first."""
+        worker. A swept job that names no kind is of the one registered first."""
         self._url = url
         self._lock_path = lock_path
         self._unfinished = unfinished
@@ -192,7 +192,7 @@ class DurableJobs:
         while waiting and len(self._started | self._running.keys()) < self._max:
             chosen = self._turns.take(waiting)
             waiting.remove(chosen)
-            await self._start(chosen.tenant, chosen.id)
+            await self._start(chosen)
         self._crowded = bool(waiting)
 
     async def _prune(self) -> None:
@@ -207,9 +207,10 @@ class DurableJobs:
         tried = self._tries.get(job_id)
         return tried is None or tried.not_before_s <= time.monotonic()
 
-    async def _start(self, tenant: str, job_id: str) -> None:
+    async def _start(self, job: OpenJob) -> None:
         assert self._workflows is not None  # `_serve` sweeps only after `_become_worker`
-        kind = self._kinds.get(job_id) or next(iter(self._handlers))
+        tenant, job_id = job.tenant, job.id
+        kind = self._kinds.get(job_id) or job.kind or next(iter(self._handlers))
         tried = self._tries.setdefault(job_id, _Try())
         tried.count += 1
         tried.not_before_s = time.monotonic() + min(self._every_s * 2 ** min(tried.count, 16), MAX_BACKOFF_S)

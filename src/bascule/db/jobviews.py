@@ -9,8 +9,10 @@ from sqlalchemy import ColumnElement, Connection, Row, Select
 
 from bascule.core.documents import Job, JobItem
 from bascule.core.errors import NotFound
+from bascule.core.generations import REEMBED
 from bascule.core.jobs import ANY_JOB, JobFilter
 from bascule.core.principals import Principal
+from bascule.db.generation_rows import generations
 from bascule.db.rights import visible
 from bascule.db.tables import collections, documents, items, job_pauses
 from bascule.db.tables import jobs as job_table
@@ -73,7 +75,8 @@ def progress(connection: Connection, principal: Principal, limit: int, job_id: s
     counts: dict[str, dict[str, int]] = {row.id: {} for row in rows}
     for key, state, number in connection.execute(counted.where(items.c.job_id.in_(list(counts)))):
         counts[key][state] = number
-    return [job_of(row, counts[row.id], ()) for row in rows]
+    built = _built(connection, [row.id for row in rows if row.kind == REEMBED])
+    return [job_of(row, *_with(built.get(row.id), counts[row.id]), ()) for row in rows]
 
 
 def job(connection: Connection, principal: Principal, job_id: str) -> Job:
@@ -112,8 +115,25 @@ def _items(principal: Principal) -> Select[Any]:
 def _job(connection: Connection, row: Row[Any], query: Select[Any]) -> Job:
     counted = sa.select(items.c.state, sa.func.count()).where(items.c.job_id == row.id).group_by(items.c.state)
     counts = {state: number for state, number in connection.execute(counted)}
+    built = _built(connection, [row.id] if row.kind == REEMBED else [])
     found = connection.execute(query.where(items.c.job_id == row.id))
-    return job_of(row, counts, tuple(_item(item) for item in found))
+    return job_of(row, *_with(built.get(row.id), counts), tuple(_item(item) for item in found))
+
+
+def _built(connection: Connection, job_ids: list[str]) -> dict[str, Row[Any]]:
+    """The generations of vectors that these jobs build: such a job has no items."""
+    if not job_ids:
+        return {}
+    return {
+        row.job_id: row for row in connection.execute(sa.select(generations).where(generations.c.job_id.in_(job_ids)))
+    }
+
+
+def _with(built: Row[Any] | None, counts: dict[str, int]) -> tuple[dict[str, int], str]:
+    if built is None:
+        return counts, ""
+    done, left = built.embedded, max(0, built.to_embed - built.embedded)
+    return {state: number for state, number in (("indexed", done), ("queued", left)) if number}, built.reason
 
 
 def _item(row: Row[Any]) -> JobItem:

@@ -14,7 +14,7 @@ from bascule.db.tables import outbox
 
 def queue_change(
     connection: Connection,
-    kind: Literal["index", "move", "purge"],
+    kind: Literal["index", "move", "purge", "trim"],
     tenant: str,
     document_id: str,
     collection_id: str,

@@ -88,6 +88,10 @@ collections = Table(
     _count("dimension"),
     Column("acl_id", BigId, ForeignKey("acls.id"), nullable=False),
     _text("created_at"),
+    _text("model", server_default=""),
+    _text("pin", server_default=""),
+    _text("declined", server_default=""),  # the fingerprint that somebody cancelled embedding it with
+    _count("generation"),
     UniqueConstraint("tenant", "name"),
 )
 
@@ -146,10 +150,12 @@ chunks = Table(
     Index(None, "document_id", "ordinal"),
 )
 
+# An empty vector: the model refused the text, which is then found by its words.
 vectors = Table(
     "vectors",
     metadata,
     Column("chunk_id", String(32), ForeignKey("chunks.id"), primary_key=True),
+    Column("generation", Integer, primary_key=True, autoincrement=False, server_default=text("0")),
     Column("document_id", String(36), nullable=False, index=True),
     _text("fingerprint"),
     Column("vector", LargeBinary, nullable=False),

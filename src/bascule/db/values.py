@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -37,7 +38,17 @@ CHUNK_ROWS = (
 
 
 def now_text() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return instant_text(datetime.now(UTC))
+
+
+def instant_text(at: datetime) -> str:
+    """Of an instant in UTC: as text, such instants compare as they do in time."""
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def indexed_text(heading_path: Sequence[str], text: str) -> str:
+    """As `ChunkDraft.indexed_text`."""
+    return " > ".join(heading_path) + "\n" + text if heading_path else text
 
 
 def to_json(value: Any) -> str:
@@ -60,6 +71,9 @@ def collection_of(row: Row[Any]) -> Collection:
         fingerprint=row.fingerprint,
         dimension=row.dimension,
         rights=parse_canonical(row.canonical),
+        generation=row.generation,
+        model=row.model,
+        pin=row.pin,
     )
 
 
@@ -111,7 +125,7 @@ def chunk_of(row: Row[Any]) -> VisibleChunk:
     )
 
 
-def job_of(row: Row[Any], counts: dict[str, int], job_items: tuple[JobItem, ...]) -> Job:
+def job_of(row: Row[Any], counts: dict[str, int], reason: str, job_items: tuple[JobItem, ...]) -> Job:
     return Job(
         id=row.id,
         tenant=row.tenant,
@@ -123,4 +137,5 @@ def job_of(row: Row[Any], counts: dict[str, int], job_items: tuple[JobItem, ...]
         finished_at=row.finished_at,
         counts=counts,
         items=job_items,
+        reason=reason,
     )

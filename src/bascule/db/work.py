@@ -10,16 +10,18 @@ from sqlalchemy import Connection
 
 from bascule.core.catalogue import DocumentCommit, IndexChange, StoredPoint, WorkItem
 from bascule.core.documents import IndexedChunk, Job
+from bascule.core.ids import generation_id
 from bascule.core.jobs import OpenJob
 from bascule.core.principals import Principal
 from bascule.db import outbox
 from bascule.db.commit import commit_document, fail_item
 from bascule.db.deletion import deletion_mark, deletions_since
 from bascule.db.jobviews import held_back, job, job_row
+from bascule.db.points import live, points_of
 from bascule.db.store import Store, need_system
 from bascule.db.tables import acls, chunks, collections, documents, items, vectors
 from bascule.db.tables import jobs as job_table
-from bascule.db.values import collection_of, from_json, now_text
+from bascule.db.values import collection_of, now_text
 
 _ENDED_WELL = frozenset({"indexed", "unchanged", "superseded"})
 
@@ -37,6 +39,7 @@ class SqlWork(Store):
             .where(
                 vectors.c.document_id == document_id,
                 vectors.c.fingerprint == fingerprint,
+                sa.func.length(vectors.c.vector) > 0,
                 chunks.c.tenant == principal.tenant,
             )
         )
@@ -72,7 +75,7 @@ class SqlWork(Store):
         return await self._write(lambda c: _finish(c, principal, job_id))
 
     async def unfinished_jobs(self) -> list[OpenJob]:
-        columns = (job_table.c.tenant, job_table.c.id, job_table.c.source, job_table.c.priority)
+        columns = (job_table.c.tenant, job_table.c.id, job_table.c.source, job_table.c.priority, job_table.c.kind)
         query = sa.select(*columns).where(job_table.c.state.in_(("queued", "running")), ~held_back())
         return await self._read(
             lambda c: [OpenJob(**row._mapping) for row in c.execute(query.order_by(job_table.c.id))]
@@ -88,11 +91,16 @@ class SqlWork(Store):
         await self._write(lambda c: outbox.settle_changes(c, seqs))
 
     async def points(self, tenant: str, document_id: str) -> list[StoredPoint]:
-        return await self._read(lambda c: _points(c, tenant, document_id))
+        return await self._read(lambda c: points_of(c, tenant, document_id))
 
     async def live_chunk_ids(self, tenant: str) -> set[str]:
-        query = _live(sa.select(chunks.c.id)).where(chunks.c.tenant == tenant)
+        query = live(sa.select(chunks.c.id)).where(chunks.c.tenant == tenant)
         return await self._read(lambda c: set(c.execute(query).scalars()))
+
+    async def live_point_ids(self, tenant: str) -> set[str]:
+        query = live(sa.select(chunks.c.id, collections.c.generation)).where(chunks.c.tenant == tenant)
+        query = query.join(collections, collections.c.id == documents.c.collection_id)
+        return await self._read(lambda c: {generation_id(key, number) for key, number in c.execute(query)})
 
     async def live_documents(self) -> list[tuple[str, str]]:
         query = (
@@ -119,11 +127,6 @@ class SqlWork(Store):
 def _commit_all(connection: Connection, commits: Sequence[DocumentCommit]) -> None:
     for each in commits:
         commit_document(connection, each.item, each.title, each.media_type, each.chunks, each.fingerprint, each.report)
-
-
-def _live(query: sa.Select[Any]) -> sa.Select[Any]:
-    joined = query.join(documents, documents.c.id == chunks.c.document_id)
-    return joined.where(documents.c.deleted_at.is_(None), chunks.c.version == documents.c.version)
 
 
 def _claim(connection: Connection, principal: Principal, job_id: str, limit: int) -> list[WorkItem]:
@@ -190,39 +193,6 @@ def _reset_running(connection: Connection) -> int:
         sa.update(items).where(items.c.state == "running").values(state="queued", attempts=items.c.attempts - 1)
     )
     return int(done.rowcount)
-
-
-def _points(connection: Connection, tenant: str, document_id: str) -> list[StoredPoint]:
-    query = (
-        _live(
-            sa.select(
-                chunks.c.id,
-                chunks.c.heading_path,
-                chunks.c.text,
-                documents.c.collection_id,
-                documents.c.acl_id,
-                vectors.c.vector,
-            )
-        )
-        .outerjoin(vectors, vectors.c.chunk_id == chunks.c.id)
-        .where(chunks.c.document_id == document_id, chunks.c.tenant == tenant)
-        .order_by(chunks.c.ordinal)
-    )
-    return [
-        StoredPoint(
-            chunk_id=row.id,
-            collection_id=row.collection_id,
-            acl_id=row.acl_id,
-            indexed_text=_indexed_text(from_json(row.heading_path), row.text),
-            vector=row.vector,
-        )
-        for row in connection.execute(query)
-    ]
-
-
-def _indexed_text(heading_path: Sequence[str], text: str) -> str:
-    """As `ChunkDraft.indexed_text`."""
-    return " > ".join(heading_path) + "\n" + text if heading_path else text
 
 
 def _live_blobs(connection: Connection) -> set[str]:

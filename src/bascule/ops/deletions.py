@@ -10,6 +10,7 @@ import msgspec
 
 from bascule.core.blobs import Blobs
 from bascule.core.catalogue import Work
+from bascule.core.ids import chunk_of
 from bascule.core.state import StateStore
 from bascule.core.vectors import VectorStore
 from bascule.db.ledger import Deletion, DeletionLedger
@@ -76,7 +77,9 @@ async def _index(catalogue: Work, store: VectorStore | None, tenants: set[str]) 
         return Place("index", 0, "there is none: [rag] enabled is false")
     extra = 0
     for tenant in sorted(tenants):
-        extra += len(await store.chunk_ids(tenant) - await catalogue.live_chunk_ids(tenant))
+        extra += len(
+            {chunk_of(point) for point in await store.chunk_ids(tenant)} - await catalogue.live_chunk_ids(tenant)
+        )
     return Place("index", extra, "a running server will remove them" if extra else "")
 
 

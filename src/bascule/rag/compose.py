@@ -12,7 +12,6 @@ import msgspec
 
 from bascule.core.calls import CacheDirectives
 from bascule.core.chat import ChatModel
-from bascule.core.embedding import Embedder
 from bascule.core.errors import LimitExceeded, UpstreamError
 from bascule.rag import cite, extract, prompt
 from bascule.rag.answer import Spoken, speak
@@ -68,8 +67,7 @@ class ByModel:
 class ByQuotation:
     """extract: is there evidence, and if so, which sentences."""
 
-    def __init__(self, embedder: Embedder | None, options: RagOptions) -> None:
-        self._embedder = embedder
+    def __init__(self, options: RagOptions) -> None:
         self._options = options
 
     async def events(
@@ -77,7 +75,8 @@ class ByQuotation:
     ) -> AsyncGenerator[AnswerEvent]:
         outcome.model = EXTRACTIVE
         with trail.step("verify") as facts:
-            scaled = self._embedder is not None and self._embedder.fingerprint.startswith(_SCALED)
+            embedder = found.retrieved.embedder
+            scaled = embedder is not None and embedder.fingerprint.startswith(_SCALED)
             depth = self._options.rerank_depth
             support = extract.support(ask.query, found.hits[:depth], scaled=scaled)
             facts |= msgspec.structs.asdict(support) | {"needed": extract.SUPPORT_MIN}
@@ -99,8 +98,8 @@ class ByQuotation:
 
     async def _similarity(self, ask: Inquiry, found: Found) -> dict[tuple[str, int], float]:
         """Cosine of the likeliest sentences with the question; nothing without vectors, or when embedding fails."""
-        vector, most = found.retrieved.vector, self._options.sentence_vectors
-        if vector is None or self._embedder is None or not most:
+        vector, embedder, most = found.retrieved.vector, found.retrieved.embedder, self._options.sentence_vectors
+        if vector is None or embedder is None or not most:
             return {}
         likely = extract.rank(ask.query, found.context)[:most]
         call = ask.call(
@@ -109,7 +108,7 @@ class ByQuotation:
             directives=CacheDirectives(no_store=True),
         )
         try:
-            vectors = await self._embedder.embed([s.sentence.text for s in likely], "query", call)
+            vectors = await embedder.embed([s.sentence.text for s in likely], "query", call)
         except (UpstreamError, LimitExceeded) as error:
             logger.warning("sentences were chosen by words alone: embedding failed (%s)", error.code)
             return {}

@@ -50,6 +50,8 @@ class Indexer:
             await self._follow_all([(change.tenant, change.document_id) for change in group])
         elif first.kind == "move":
             await self._move(first.tenant, first.document_id)
+        elif first.kind == "trim":
+            await self._trim(first.tenant, first.document_id)
         else:
             await self._purge(first.tenant, first.document_id)
 
@@ -64,6 +66,12 @@ class Indexer:
         if stored:
             await self._store.move(document_id, stored[0].acl_id)
         if not stored or await self._work.points(tenant, document_id) != stored:
+            await self._follow_all([(tenant, document_id)])
+
+    async def _trim(self, tenant: str, document_id: str) -> None:
+        stored = await self._work.points(tenant, document_id)
+        await self._store.remove_document(document_id, keep=frozenset(point.chunk_id for point in stored))
+        if await self._work.points(tenant, document_id) != stored:
             await self._follow_all([(tenant, document_id)])
 
     async def _follow_all(self, documents: Sequence[tuple[str, str]]) -> None:
@@ -117,6 +125,10 @@ def _groups(changes: Sequence[IndexChange]) -> Iterator[list[IndexChange]]:
 
 
 def _points(tenant: str, document_id: str, stored: list[StoredPoint]) -> list[Point]:
+    words: dict[str, tuple[str, ...]] = {}  # a text is there in each generation of vectors
+    for point in stored:
+        if point.indexed_text not in words:
+            words[point.indexed_text] = terms(point.indexed_text)
     return [
         Point(
             chunk_id=point.chunk_id,
@@ -125,7 +137,7 @@ def _points(tenant: str, document_id: str, stored: list[StoredPoint]) -> list[Po
             collection_id=point.collection_id,
             acl_id=point.acl_id,
             vector=point.vector,
-            terms=terms(point.indexed_text),
+            terms=words[point.indexed_text],
         )
         for point in stored
     ]

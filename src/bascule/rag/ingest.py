@@ -30,6 +30,7 @@ from bascule.core.ids import chunk_id, content_hash
 from bascule.core.principals import SCOPE_AUDIT, Principal, system_principal
 from bascule.core.pseudonyms import PSEUDONYM, tenant_key
 from bascule.core.rights import Rights
+from bascule.rag.embedders import Embedders
 from bascule.rag.index import Indexer
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Ingest:
         jobs: Jobs,
         preparer: Callable[[], Preparer],
         indexer: Indexer,
-        embedder: Embedder | None,
+        embedders: Embedders,
         call_for: Callable[[Principal], Call],
         max_document_bytes: int,
         modes: Mapping[str, RedactMode] | None = None,
@@ -91,7 +92,7 @@ class Ingest:
         self._pseudonym_key = pseudonym_key
         self._least_quality = least_quality or {}
         self._indexer = indexer
-        self._embedder = embedder
+        self._embedders = embedders
         self._call_for = call_for
         self._max_bytes = max_document_bytes
 
@@ -107,11 +108,13 @@ class Ingest:
 
         Raises ScopeMissing, InvalidRequest (a bad collection name) and StorageError; nothing is acknowledged then.
         """
+        embedder = self._embedders.default
         target = await self._catalogue.ensure_collection(
             principal,
             collection,
-            fingerprint=self._embedder.fingerprint if self._embedder else "",
-            dimension=self._embedder.dimension if self._embedder else 0,
+            fingerprint=embedder.fingerprint if embedder else "",
+            dimension=embedder.dimension if embedder else 0,
+            model=self._embedders.name if embedder else "",
             rights=Rights(),
         )
         accepted: list[NewDocument] = []
@@ -244,28 +247,15 @@ class Ingest:
     ) -> None:
         ready = [(item, prepared) for item, prepared in batch if prepared is not None]
         try:
-            vectors = await self._vectors(principal, ready)
+            embedder = await self._embedders.needed(ready[0][0].collection) if ready else None
+            vectors = await self._vectors(principal, embedder, ready)
         except UpstreamError as error:
             for item, _ in ready:
                 await self._fail(principal, item, f"Embedding failed: {error.message}", error.code, retry=True)
             return
-        await self._commit_all(principal, [self._as_commit(item, prepared, vectors) for item, prepared in ready])
+        mark = embedder.fingerprint if embedder is not None else ""
+        await self._commit_all(principal, [_as_commit(item, prepared, vectors, mark) for item, prepared in ready])
         await self.settle()
-
-    def _as_commit(self, item: WorkItem, prepared: PreparedDocument, vectors: Mapping[str, bytes]) -> DocumentCommit:
-        mark = self._fingerprint(item)
-        chunks = [
-            IndexedChunk(id=key, draft=draft, vector=vectors.get(key) if mark else None)
-            for key, draft in zip(_chunk_ids(item, prepared), prepared.chunks, strict=True)
-        ]
-        return DocumentCommit(
-            item=item,
-            title=item.title or prepared.title or item.name,
-            media_type=prepared.media_type,
-            chunks=chunks,
-            fingerprint=mark,
-            report=prepared.report,
-        )
 
     async def _commit_all(self, principal: Principal, commits: Sequence[DocumentCommit]) -> None:
         """Together where that goes well: a transaction costs as much as a small document. Else one by one, so that one
@@ -278,11 +268,6 @@ class Ingest:
         for commit in commits:
             await self._commit(principal, commit)
 
-    def _fingerprint(self, item: WorkItem) -> str:
-        """ "" when this document stays lexical: no embedder, or the collection was embedded with another model."""
-        embedder = self._embedder
-        return embedder.fingerprint if embedder and embedder.fingerprint == item.collection.fingerprint else ""
-
     async def _commit(self, principal: Principal, one: DocumentCommit) -> None:
         try:
             await self._catalogue.commit_document(
@@ -292,26 +277,42 @@ class Ingest:
             await self._fail(principal, one.item, error.message, error.code, retry=error.retryable)
 
     async def _vectors(
-        self, principal: Principal, ready: Sequence[tuple[WorkItem, PreparedDocument]]
+        self, principal: Principal, embedder: Embedder | None, ready: Sequence[tuple[WorkItem, PreparedDocument]]
     ) -> dict[str, bytes]:
-        """Chunk id -> vector for the whole batch; chunks that a document already had are not embedded again."""
+        """Chunk id -> vector for the whole batch, which is of one collection; chunks that a document already had are not
+        embedded again. None at all without an embedder: no model, or not the one that the collection was embedded with."""
         vectors: dict[str, bytes] = {}
         fresh: dict[str, str] = {}
+        if embedder is None:
+            return {}
         for item, prepared in ready:
-            mark = self._fingerprint(item)
-            if not mark:
-                continue
-            vectors.update(await self._catalogue.known_vectors(principal, item.document_id, mark))
+            known = await self._catalogue.known_vectors(principal, item.document_id, embedder.fingerprint)
+            vectors.update(known)
             for key, draft in zip(_chunk_ids(item, prepared), prepared.chunks, strict=True):
                 if key not in vectors:
                     fresh[key] = draft.indexed_text
         keys = sorted(fresh, key=lambda key: len(fresh[key]))
         for at in range(0, len(keys), EMBED_TEXTS):
             part = keys[at : at + EMBED_TEXTS]
-            assert self._embedder is not None  # a fingerprint came from it
-            made = await self._embedder.embed([fresh[key] for key in part], "document", self._call_for(principal))
+            made = await embedder.embed([fresh[key] for key in part], "document", self._call_for(principal))
             vectors.update(zip(part, made, strict=True))
         return vectors
+
+
+def _as_commit(item: WorkItem, prepared: PreparedDocument, vectors: Mapping[str, bytes], mark: str) -> DocumentCommit:
+    """`mark`: the fingerprint of the vectors, "" when the document stays lexical."""
+    chunks = [
+        IndexedChunk(id=key, draft=draft, vector=vectors.get(key))
+        for key, draft in zip(_chunk_ids(item, prepared), prepared.chunks, strict=True)
+    ]
+    return DocumentCommit(
+        item=item,
+        title=item.title or prepared.title or item.name,
+        media_type=prepared.media_type,
+        chunks=chunks,
+        fingerprint=mark,
+        report=prepared.report,
+    )
 
 
 def _chunk_ids(item: WorkItem, prepared: PreparedDocument) -> list[str]:

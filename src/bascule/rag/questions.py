@@ -28,6 +28,7 @@ from bascule.core.vectors import VectorStore
 from bascule.rag import alike, prompt, rerank, rewrite
 from bascule.rag.compose import ByModel, ByQuotation
 from bascule.rag.draft import Draft
+from bascule.rag.embedders import Embedders
 from bascule.rag.events import AnswerEvent, DoneEvent, ErrorEvent, Source, SourcesData, SourcesEvent
 from bascule.rag.explain import Trail, diagnose_refusal, listed, view
 from bascule.rag.inquiry import EXTRACTIVE, MODEL_FAILED, NO_MODEL, Found, Inquiry, Outcome
@@ -41,7 +42,8 @@ __all__ = ["AnswerEvent", "Questions"]
 
 
 class Questions:
-    """Search, answer and explain, over ports alone. `chat` is the gateway; without it answers are extractive."""
+    """Search, answer and explain, over ports alone. `chat` is the gateway; without it answers are extractive. `embedder`: the one
+    model there is, where there are not several `embedders`."""
 
     def __init__(
         self,
@@ -49,7 +51,8 @@ class Questions:
         passages: Passages,
         traces: Traces,
         store: VectorStore,
-        embedder: Embedder | None,
+        embedder: Embedder | None = None,
+        embedders: Embedders | None = None,
         chat: ChatModel | None,
         options: RagOptions,
     ) -> None:
@@ -57,8 +60,8 @@ class Questions:
         self._traces = traces
         self._options = options
         self._by_model = ByModel(chat, options) if chat is not None else None
-        self._by_quotation = ByQuotation(embedder, options)
-        self._retriever = Retriever(passages, store, embedder, options)
+        self._by_quotation = ByQuotation(options)
+        self._retriever = Retriever(passages, store, embedders or Embedders(embedder), options)
 
     async def search(
         self,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -19,10 +20,12 @@ from bascule.core.catalogue import Passages
 from bascule.core.documents import Collection, Hit, VisibleChunk
 from bascule.core.embedding import Embedder
 from bascule.core.errors import UpstreamError
+from bascule.core.ids import chunk_of
 from bascule.core.lexical import terms
 from bascule.core.principals import Principal
 from bascule.core.vectors import Candidate, Scope, VectorStore
 from bascule.rag import fuse
+from bascule.rag.embedders import Embedders
 from bascule.rag.options import RagOptions
 
 logger = logging.getLogger(__name__)
@@ -52,6 +55,7 @@ class Retrieved(msgspec.Struct, frozen=True, kw_only=True):
     collections: tuple[Collection, ...]
     terms: tuple[str, ...] = ()
     vector: bytes | None = None
+    embedder: Embedder | None = None  # whose vectors were searched
     degraded: tuple[str, ...] = ()
     took_s: Mapping[str, float] = {}
 
@@ -62,10 +66,10 @@ class Retrieved(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Retriever:
-    def __init__(self, passages: Passages, store: VectorStore, embedder: Embedder | None, options: RagOptions) -> None:
+    def __init__(self, passages: Passages, store: VectorStore, embedders: Embedders, options: RagOptions) -> None:
         self._passages = passages
         self._store = store
-        self._embedder = embedder
+        self._embedders = embedders
         self._options = options
 
     async def retrieve(
@@ -87,14 +91,17 @@ class Retriever:
         if not readable or not allowed:
             return Retrieved(hits=(), collections=())
         clock = _Clock()
-        vector, degraded = await clock.time("embed", self._vector(query, readable, call_for))
-        search = _Search(principal, _telling(query), vector, tuple(readable), allowed, where)
+        embedder = await self._space(readable)
+        vector, degraded = await clock.time("embed", self._vector(embedder, query, readable, call_for))
+        mark = embedder.fingerprint if embedder is not None else ""
+        search = _Search(principal, _telling(query), vector, mark, tuple(readable), allowed, where)
         hits = await self._rounds(search, wanted, clock)
         return Retrieved(
             hits=hits,
             collections=tuple(readable),
             terms=search.terms,
             vector=vector,
+            embedder=embedder,
             degraded=degraded,
             took_s=clock.took_s,
         )
@@ -122,15 +129,16 @@ class Retriever:
         return Proposals(dense, lexical)
 
     async def _dense(self, search: _Search, limit: int) -> list[Candidate]:
-        within = frozenset(c.id for c in search.collections if self._fits(c))
+        within = frozenset(c.index_id for c in search.collections if _fits(c, search.mark))
         if search.vector is None or not within:
             return []
-        return await self._store.dense(search.vector, search.scope(within), limit)
+        return _chunks(await self._store.dense(search.vector, search.scope(within), limit))
 
     async def _lexical(self, search: _Search, limit: int) -> list[Candidate]:
         if not search.terms:
             return []
-        return await self._store.lexical(search.terms, search.scope(frozenset(c.id for c in search.collections)), limit)
+        everywhere = search.scope(frozenset(c.index_id for c in search.collections))
+        return _chunks(await self._store.lexical(search.terms, everywhere, limit))
 
     def _fused(self, proposals: Proposals, visible: Mapping[str, VisibleChunk]) -> tuple[Hit, ...]:
         fused = fuse.fuse(
@@ -141,23 +149,45 @@ class Retriever:
         )
         return tuple(Hit(chunk=visible[f.chunk_id], score=f.score, parts=f.parts) for f in fused)
 
-    def _fits(self, collection: Collection) -> bool:
-        """Only vectors of the same fingerprint may be compared."""
-        return self._embedder is not None and collection.fingerprint == self._embedder.fingerprint != ""
+    async def _space(self, collections: Sequence[Collection]) -> Embedder | None:
+        """Scores of two models do not compare, so one question is asked in one: that of most of its collections, and of
+        two that have as many in that of the first."""
+        found: dict[str, Embedder] = {}
+        votes: Counter[str] = Counter()
+        for collection in collections:
+            embedder = await self._embedders.of(collection)
+            if embedder is not None:
+                found.setdefault(embedder.fingerprint, embedder)
+                votes[embedder.fingerprint] += 1
+        return found[votes.most_common(1)[0][0]] if votes else None
 
     async def _vector(
-        self, query: str, collections: Sequence[Collection], call_for: Callable[[float], Call]
+        self,
+        embedder: Embedder | None,
+        query: str,
+        collections: Sequence[Collection],
+        call_for: Callable[[float], Call],
     ) -> tuple[bytes | None, tuple[str, ...]]:
-        fitting = sum(self._fits(c) for c in collections)
-        if self._embedder is None or not fitting:
+        if embedder is None:
             return None, (LEXICAL_ONLY,)
+        fitting = sum(_fits(c, embedder.fingerprint) for c in collections)
         partly = () if fitting == len(collections) else (PARTLY_LEXICAL,)
         try:
-            vectors = await self._embedder.embed((query,), "query", call_for(self._options.embed_timeout_s))
+            vectors = await embedder.embed((query,), "query", call_for(self._options.embed_timeout_s))
         except UpstreamError as error:
             logger.warning("the question was searched by words alone: embedding failed (%s)", error.code)
             return None, (LEXICAL_ONLY, EMBEDDING_FAILED)
         return vectors[0], partly
+
+
+def _fits(collection: Collection, mark: str) -> bool:
+    """Only vectors of the same fingerprint may be compared."""
+    return collection.fingerprint == mark != ""
+
+
+def _chunks(found: Sequence[Candidate]) -> list[Candidate]:
+    """The index names points of a generation; everything else knows chunks."""
+    return [Candidate(chunk_of(c.chunk_id), c.score) if "." in c.chunk_id else c for c in found]
 
 
 def _telling(query: str) -> tuple[str, ...]:
@@ -173,6 +203,7 @@ class _Search(msgspec.Struct, frozen=True):
     principal: Principal
     terms: tuple[str, ...]
     vector: bytes | None
+    mark: str
     collections: tuple[Collection, ...]
     allowed: frozenset[int]
     where: Mapping[str, Any]

@@ -15,7 +15,7 @@ from bascule.server.conversation import question_of
 from bascule.server.exchange import Events, Header, Reply, event
 from bascule.server.failures import header_value
 from bascule.server.route import Inquiry
-from bascule.server.views import ChunkView, CollectionList, CollectionView, HitList, HitView, PassageView
+from bascule.server.views import ChunkView, HitList, HitView, PassageView
 
 if TYPE_CHECKING:
     from bascule.bootstrap import App
@@ -82,12 +82,6 @@ async def passage(inquiry: Inquiry) -> PassageView:
     if wanted.around:
         around = await inquiry.app.catalogue.neighbours(inquiry.principal, inquiry.id, wanted.around, wanted.around)
     return PassageView(ChunkView.of(found), [ChunkView.of(chunk) for chunk in around])
-
-
-async def collections(inquiry: Inquiry) -> CollectionList:
-    """GET /v1/collections."""
-    found = await inquiry.app.catalogue.collections(inquiry.principal)
-    return CollectionList([CollectionView.of(collection) for collection in found])
 
 
 def answer_headers(found: Answer) -> tuple[Header, ...]:

@@ -24,12 +24,12 @@ from bascule.server.bodies import (
 )
 from bascule.server.cache import Purged, PurgeQuery
 from bascule.server.calls import CallList, CallsQuery, CallView
+from bascule.server.collections import COLLECTION_ROUTES
 from bascule.server.jobs import JOB_ROUTES
 from bascule.server.route import Route
 from bascule.server.routes import ROUTE_ROUTES
 from bascule.server.views import (
     ChunkList,
-    CollectionList,
     DocumentList,
     DocumentView,
     HitList,
@@ -82,15 +82,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         query=PassageQuery,
         returns=PassageView,
     ),
-    Route(
-        method="GET",
-        path="/v1/collections",
-        handler=answers.collections,
-        scope=SCOPE_ASK,
-        tag="Documents",
-        summary="Collections with something to read",
-        returns=CollectionList,
-    ),
+    *COLLECTION_ROUTES,
     Route(
         method="POST",
         path="/v1/documents",

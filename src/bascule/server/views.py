@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from bascule.core.connectors import SkippedItem
-from bascule.core.documents import Collection, Document, Hit, Job, VisibleChunk
+from bascule.core.documents import Document, Hit, Job, VisibleChunk
 from bascule.core.keys import KeyRecord
 from bascule.core.principals import Principal
 
@@ -144,22 +144,6 @@ class HitList(msgspec.Struct, frozen=True):
     degraded: list[str] = []
 
 
-class CollectionView(msgspec.Struct, frozen=True):
-    """`search`: hybrid, or lexical while no embedding model is in reach."""
-
-    name: str
-    search: str
-
-    @classmethod
-    def of(cls, collection: Collection) -> CollectionView:
-        return cls(collection.name, "hybrid" if collection.fingerprint else "lexical")
-
-
-class CollectionList(msgspec.Struct, frozen=True):
-    data: list[CollectionView]
-    object: str = "list"
-
-
 class Revealed(msgspec.Struct, frozen=True):
     """`value`: what stands behind a pseudonym."""
 
@@ -181,7 +165,7 @@ class SkippedView(msgspec.Struct, frozen=True):
 
 class JobView(msgspec.Struct, frozen=True, kw_only=True):
     """`counts`: documents by state. `source`: what brought them: `upload`, `folder`, `source:NAME`.
-    `skipped`: what this very request brought and was not taken in, and why."""
+    `skipped`: what this very request brought and was not taken in, and why. `reason`: why the job does not go on."""
 
     id: str
     collection: str
@@ -193,6 +177,7 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     items: list[JobItemView]
     skipped: list[SkippedView] = []
     source: str = ""
+    reason: str = ""
 
     @classmethod
     def of(cls, job: Job, skipped: list[SkippedItem] | None = None) -> JobView:
@@ -207,6 +192,7 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
             items=[JobItemView(i.document_id, i.name, i.state, i.reason, i.attempts) for i in job.items],
             skipped=[SkippedView(s.external_id, s.reason) for s in skipped or []],
             source=job.source,
+            reason=job.reason,
         )
 
 

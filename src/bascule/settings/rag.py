@@ -28,6 +28,10 @@ class RagSettings(Section):
     embedding_model: str | None = Field(
         "minilm", description="A name under [models], or minilm for the built-in model; empty for lexical search only."
     )
+    reembed_on_change: bool = Field(
+        True,
+        description="Collections embedded with another model than embedding_model are embedded anew, beside their old vectors.",
+    )
     chat_model: str | None = Field(None, description="A name under [models]; without one, answers are extractive.")
     chunk_tokens: int = Field(200, ge=32, le=2000, description="Most tokens in a chunk.")
     candidates: int = Field(60, ge=5, le=1000, description="Candidates asked of each search method.")

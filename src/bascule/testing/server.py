@@ -17,6 +17,7 @@ from bascule.core.connectors import SkippedItem, SourceItem
 from bascule.core.documents import Answer, Collection, Document, Hit, Job, VisibleChunk
 from bascule.core.embedding import EmbeddingRequest, EmbeddingResponse
 from bascule.core.errors import AuthenticationFailed, BasculeError, NotFound
+from bascule.core.generations import CollectionFacts
 from bascule.core.keys import KeyRecord
 from bascule.core.principals import ALL_SCOPES, Principal
 from bascule.core.rights import Rights
@@ -166,6 +167,12 @@ class FakeCatalogue:
 
     async def call(self, principal: Principal, call_id: str) -> Any:
         raise NotFound("There is no such thing, or you may not see it.")
+
+    async def collection_facts(self, principal: Principal, name: str | None = None) -> list[CollectionFacts]:
+        found = await self.collections(principal)
+        if name not in (None, "handbook"):
+            raise NotFound("There is no such thing, or you may not see it.")
+        return [CollectionFacts(collection=each, documents=3, chunks=9, unembedded=9) for each in found]
 
     async def collections(self, principal: Principal) -> list[Collection]:
         if self.fails is not None:
@@ -331,6 +338,11 @@ class FakeQuestions:
         return {"id": "a1", "diagnosis": "answered"}
 
 
+class FakeReembed:
+    async def start(self, principal: Principal, collection: str, model: str | None) -> Job:
+        raise NotFound("There is no such thing, or you may not see it.")
+
+
 class FakeRoutes:
     async def show(self, principal: Principal, name: str) -> Any:
         raise NotFound("There is no such thing, or you may not see it.")
@@ -362,6 +374,8 @@ class FakeApp:
         self.ingest: FakeIngest | None = FakeIngest()
         self.questions: FakeQuestions | None = FakeQuestions()
         self.fetch_document = None
+        self.reembed: FakeReembed | None = FakeReembed()
+        self.embedders = None
         self.routes = FakeRoutes()
         self.degraded: list[str] = ["lexical_only: no embedding model"]
 

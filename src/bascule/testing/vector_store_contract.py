@@ -173,6 +173,22 @@ class VectorStoreContract:
         assert ids(await store.dense(vector(1), scope(), 9)) == ["small"]
         assert ids(await store.dense(vector(1, dimension=24), scope(), 9)) == ["large"]
 
+    async def test_two_generations_of_a_documents_vectors_are_searched_apart_and_moved_and_removed_together(
+        self, store: VectorStore
+    ) -> None:
+        old, new = point("a", "alpha"), point("a.1", "alpha", vector=vector(1, dimension=24), collection_id="papers.1")
+        await store.upsert([old, new])
+        assert ids(await store.dense(vector(1, dimension=24), scope(collections=["papers"]), 9)) == []
+        await store.move("d", 2)
+        for name, dimension, found in (("papers", 8, "a"), ("papers.1", 24, "a.1")):
+            own = scope(collections=[name], allowed=[2])
+            assert ids(await store.dense(vector(1, dimension=dimension), own, 9)) == [found]
+            assert ids(await store.lexical(["alpha"], own, 9)) == [found]
+        await store.remove_document("d", keep=frozenset({"a.1"}))
+        assert await store.chunk_ids("north") == {"a.1"}
+        await store.remove_document("d")
+        assert await store.chunk_ids("north") == set()
+
     @pytest.mark.parametrize("limit", [0, -1])
     async def test_a_limit_of_nothing_gives_nothing(self, store: VectorStore, limit: int) -> None:
         await store.upsert([point("a", "alpha")])

@@ -1,0 +1,34 @@
+"""What the one process of a folder that works does for collections, beside its jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from bascule.bootstrap.app import App
+from bascule.core.errors import BasculeError
+
+log = logging.getLogger(__name__)
+
+EVERY_S: Final = 5.0
+REST_S: Final = (
+    120.0  # a question that began before a switch still looks at the vectors it found: longer than any deadline
+)
+AT_ONCE: Final = 200  # documents
+
+
+async def tend(app: App) -> None:
+    """Runs until it is cancelled."""
+    followed = not app.settings.rag.reembed_on_change
+    while True:
+        if app.jobs.state == "worker" and app.reembed is not None:
+            try:
+                if not followed:
+                    await app.reembed.follow_settings()
+                    followed = True
+                while await app.catalogue.clear_retired(REST_S, AT_ONCE):
+                    log.info("vectors that are no longer searched were cleared away")
+            except BasculeError as error:
+                log.warning("tending collections waits: %s", error.message)
+        await asyncio.sleep(EVERY_S)

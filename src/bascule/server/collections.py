@@ -1,0 +1,156 @@
+"""Collections over HTTP: what may be read, how it is embedded, and embedding it anew."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Final
+
+import msgspec
+
+from bascule.core.documents import Collection
+from bascule.core.errors import NotFound
+from bascule.core.generations import CollectionFacts, EmbeddedBy
+from bascule.core.principals import SCOPE_ADMIN, SCOPE_ASK
+from bascule.server.bodies import Body, Name
+from bascule.server.route import Inquiry, Route
+from bascule.server.views import JobView
+
+if TYPE_CHECKING:
+    from bascule.bootstrap import App
+
+
+class BuildingView(msgspec.Struct, frozen=True, kw_only=True):
+    """Vectors of another model that are being made beside those in use. `reason`: why it does not go on."""
+
+    model: str
+    fingerprint: str
+    job_id: str
+    embedded: int
+    to_embed: int
+    reason: str
+
+    @classmethod
+    def of(cls, facts: CollectionFacts, by: EmbeddedBy) -> BuildingView:
+        return cls(
+            model=by.model,
+            fingerprint=by.fingerprint,
+            job_id=facts.job_id,
+            embedded=facts.embedded,
+            to_embed=facts.to_embed,
+            reason=facts.reason,
+        )
+
+
+class CollectionFactsView(msgspec.Struct, frozen=True, kw_only=True):
+    """`unembedded`: chunks found by their words only. `pinned`: its model was named for it, and stays when the configured one
+    changes."""
+
+    documents: int
+    chunks: int
+    unembedded: int
+    model: str
+    fingerprint: str
+    dimension: int
+    generation: int
+    pinned: bool
+    building: BuildingView | None = None
+
+    @classmethod
+    def of(cls, facts: CollectionFacts) -> CollectionFactsView:
+        collection = facts.collection
+        return cls(
+            documents=facts.documents,
+            chunks=facts.chunks,
+            unembedded=facts.unembedded,
+            model=collection.model,
+            fingerprint=collection.fingerprint,
+            dimension=collection.dimension,
+            generation=collection.generation,
+            pinned=bool(collection.pin),
+            building=BuildingView.of(facts, facts.building) if facts.building is not None else None,
+        )
+
+
+class CollectionView(msgspec.Struct, frozen=True, kw_only=True):
+    """`search`: hybrid, or lexical while the model that embedded it is not in reach. `facts` are for administrators only."""
+
+    name: str
+    search: str
+    id: str
+    facts: CollectionFactsView | None = None
+
+
+class CollectionList(msgspec.Struct, frozen=True):
+    data: list[CollectionView]
+    object: str = "list"
+
+
+class ReembedBody(Body, frozen=True, kw_only=True):
+    """`model`: a name under [models] that this collection is embedded with from now on; without it the configured one."""
+
+    model: Annotated[Name | None, msgspec.Meta(description="A name under [models].")] = None
+
+
+async def views(app: App, found: list[CollectionFacts]) -> list[CollectionView]:
+    return [await view_of(app, facts.collection, CollectionFactsView.of(facts)) for facts in found]
+
+
+async def view_of(app: App, collection: Collection, facts: CollectionFactsView | None = None) -> CollectionView:
+    fits = app.embedders is None or await app.embedders.of(collection) is not None
+    search = "hybrid" if fits and collection.fingerprint else "lexical"
+    return CollectionView(name=collection.name, search=search, id=collection.id, facts=facts)
+
+
+async def collections(inquiry: Inquiry) -> CollectionList:
+    """GET /v1/collections."""
+    app = inquiry.app
+    if inquiry.principal.is_admin:
+        return CollectionList(await views(app, await app.catalogue.collection_facts(inquiry.principal)))
+    found = await app.catalogue.collections(inquiry.principal)
+    return CollectionList([await view_of(app, collection) for collection in found])
+
+
+async def show_collection(inquiry: Inquiry) -> CollectionView:
+    """GET /v1/collections/{id}."""
+    (found,) = await views(inquiry.app, await inquiry.app.catalogue.collection_facts(inquiry.principal, inquiry.id))
+    return found
+
+
+async def reembed_collection(inquiry: Inquiry) -> JobView:
+    """POST /v1/collections/{id}/reembed."""
+    if inquiry.app.reembed is None:
+        raise NotFound("This server is a gateway only: [rag] enabled is false.")
+    body: ReembedBody = inquiry.body
+    return JobView.of(await inquiry.app.reembed.start(inquiry.principal, inquiry.id, body.model))
+
+
+COLLECTION_ROUTES: Final[tuple[Route, ...]] = (
+    Route(
+        method="GET",
+        path="/v1/collections",
+        handler=collections,
+        scope=SCOPE_ASK,
+        tag="Collections",
+        summary="Collections with something to read; an administrator sees what is in each and how it is embedded",
+        returns=CollectionList,
+    ),
+    Route(
+        method="GET",
+        path="/v1/collections/{id}",
+        handler=show_collection,
+        scope=SCOPE_ADMIN,
+        tag="Collections",
+        summary="One collection, by its name or id",
+        returns=CollectionView,
+    ),
+    Route(
+        method="POST",
+        path="/v1/collections/{id}/reembed",
+        handler=reembed_collection,
+        scope=SCOPE_ADMIN,
+        tag="Collections",
+        summary="Embed a collection anew beside its old vectors, then switch",
+        body=ReembedBody,
+        returns=JobView,
+        status=202,
+    ),
+)
