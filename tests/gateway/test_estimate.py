@@ -140,8 +140,10 @@ def test_the_tokenizers_own_front_is_never_loaded() -> None:
 
 def test_an_answers_length_is_what_all_choices_may_have_together() -> None:
     e = estimates()
-    assert e.output_tokens({}) == (1024, False)
-    assert e.output_tokens({"max_tokens": 10}) == (10, True)
-    assert e.output_tokens({"max_output_tokens": 20}) == (20, True)
-    assert e.output_tokens({"max_completion_tokens": 5, "max_tokens": 10, "n": 3, "best_of": 4}) == (40, True)
-    assert e.output_tokens({"n": 2}) == (2048, True)
+    assert e.output_tokens("fast", {}) == (1024, False)
+    assert e.output_tokens("fast", {"max_tokens": 10}) == (10, True)
+    assert e.output_tokens("fast", {"max_output_tokens": 20}) == (20, True)
+    assert e.output_tokens("fast", {"max_completion_tokens": 5, "max_tokens": 10, "n": 3, "best_of": 4}) == (40, True)
+    assert e.output_tokens("fast", {"n": 2}) == (2048, True)
+    own = Route(model="long", targets=(Target(provider="p", model="m"),), default_output_tokens=9_000)
+    assert Estimates({"long": own}, 1024).output_tokens("long", {}) == (9_000, False)

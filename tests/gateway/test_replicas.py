@@ -10,7 +10,8 @@ import pytest
 
 from bascule.core.calls import CacheDirectives, Call, Usage
 from bascule.core.chat import ChatRequest, ChatResponse
-from bascule.core.errors import LimitExceeded, UpstreamTimeout, UpstreamUnavailable
+from bascule.core.embedding import EmbeddingRequest, EmbeddingResponse
+from bascule.core.errors import LimitExceeded, UpstreamRejected, UpstreamTimeout, UpstreamUnavailable
 from bascule.core.state import Lease
 from bascule.gateway.kept import RESPONSES, KeptResponse, pack
 from bascule.gateway.replicas import ALONE, ANSWERED_REASON, LEASE_S, Replicas
@@ -63,6 +64,45 @@ async def test_identical_streams_over_two_servers_make_one_upstream_call_and_the
     assert {(r.cache, r.cache_reason, r.cost_usd, r.outcome) for r in b.records} == {
         ("HIT", ANSWERED_REASON, 0.0, "ok")
     }
+
+
+async def test_identical_embeddings_over_two_servers_make_one_upstream_call() -> None:
+    state, model = SharedMemory(), ScriptedModel(gate=asyncio.Event())
+    a, b = bench(model, state=state), bench(model, state=state)
+    texts = EmbeddingRequest(model="fast", texts=("one", "three"))
+    running = [asyncio.create_task(x.gateway.embed(texts, call())) for x in (a, b) for _ in range(20)]
+    await until(lambda: state.refused)
+    model.gate.set()  # type: ignore[union-attr]
+    answers = await asyncio.gather(*running)
+    assert ({answer.vectors for answer in answers}, model.embedded) == ({answers[0].vectors}, [("one", "three")])
+    assert {(r.cache, r.cache_reason, r.cost_usd) for r in b.records} == {("HIT", ANSWERED_REASON, 0.0)}
+    # What was handed over is each text's own entry from now on.
+    again = await b.gateway.embed(EmbeddingRequest(model="fast", texts=("three",)), call())
+    assert (again.vectors, len(model.embedded), b.records[-1].cache) == (answers[0].vectors[1:], 1, "HIT")
+
+
+async def test_when_the_server_that_embeds_fails_the_other_one_embeds() -> None:
+    state, model = SharedMemory(), ScriptedModel(gate=asyncio.Event())
+    failing = ScriptedModel(gate=asyncio.Event())
+    failing.fingerprint = ""
+
+    async def fail(request: EmbeddingRequest, c: Call) -> EmbeddingResponse:
+        assert failing.gate is not None
+        await failing.gate.wait()
+        raise UpstreamRejected("no", provider="scripted")
+
+    failing.embed = fail  # type: ignore[method-assign]
+    a, b = bench(failing, state=state), bench(model, state=state)
+    asked = EmbeddingRequest(model="fast", texts=("one",))
+    first = asyncio.create_task(a.gateway.embed(asked, call()))
+    await until(lambda: state.asked)
+    second = asyncio.create_task(b.gateway.embed(asked, call()))
+    await until(lambda: state.refused)
+    model.gate.set()  # type: ignore[union-attr]
+    failing.gate.set()  # type: ignore[union-attr]
+    with pytest.raises(UpstreamRejected):
+        await first
+    assert ((await second).dimension, model.embedded) == (2, [("one",)])
 
 
 async def test_a_refusal_of_the_leader_is_not_shared_and_the_other_server_leads() -> None:

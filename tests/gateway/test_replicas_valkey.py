@@ -15,6 +15,7 @@ import pytest
 
 from bascule.core.calls import Call
 from bascule.core.chat import ChatRequest
+from bascule.core.embedding import EmbeddingRequest
 from bascule.testing import valkey
 from bascule.testing.gateway import Bench, ScriptedModel, bench, call, collect, principal, request, said, until
 from bascule.testing.replicas import SharedMemory
@@ -50,6 +51,17 @@ async def test_three_servers_on_one_valkey_make_one_call_whoever_comes_first(str
         assert set(await asyncio.gather(*running)) == {"ok 1"}
         assert len(model.requests) == 1
         assert sum(record.input_tokens for b in found for record in b.records) == 11
+
+
+async def test_three_servers_on_one_valkey_embed_once() -> None:
+    model = ScriptedModel(gate=asyncio.Event())
+    texts = EmbeddingRequest(model="fast", texts=("one", "three"))
+    async with servers(model, model, model) as found:
+        running = [asyncio.create_task(b.gateway.embed(texts, call())) for b in found for _ in range(20)]
+        await until(lambda: model.embedded)
+        model.gate.set()  # type: ignore[union-attr]
+        assert len({answer.vectors for answer in await asyncio.gather(*running)}) == 1
+        assert model.embedded == [("one", "three")]
 
 
 @pytest.mark.parametrize("silent", [False, True], ids=["ended", "silent"])

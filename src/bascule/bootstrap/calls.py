@@ -61,6 +61,7 @@ def routes(models: Mapping[str, ModelSettings], settings: Settings, prices: Pric
             remote_tools=model.remote_tools,
             limits=_limits(model.limits) if model.limits is not None else UNLIMITED,
             semantic_cache=_semantic_cache(model.semantic_cache),
+            default_output_tokens=model.default_output_tokens,
         )
         for name, model in models.items()
     }

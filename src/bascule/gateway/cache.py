@@ -28,6 +28,7 @@ from bascule.gateway.kept import (
     RESPONSES,
     STREAMS,
     Kept,
+    KeptBatch,
     KeptResponse,
     KeptStream,
     good_response,
@@ -46,6 +47,7 @@ HIT_REASON: Final = "the same request was answered before"
 # silence: giving up on the upstream this late still counts as its fault.
 RESERVE_S: Final = 0.03
 RESERVE_SHARE: Final = 0.02
+HANDED_OVER_S: Final = 10.0  # an embedding call's answer, for other servers that wait for it
 
 T = TypeVar("T")
 
@@ -167,6 +169,11 @@ class Cache:
             lived_s = self.lifetime_s(route)
             kept = KeptStream(time.time(), lived_s, stream.wire, stream.model, stream.provider, chunks)
             await self.put(call.shared_key, kept, route, call)
+
+    async def keep_batch(self, request: EmbeddingRequest, call: Call, response: EmbeddingResponse) -> None:
+        route = self._routes[request.model]
+        if self._may_keep(route, sum(map(len, response.vectors))):
+            await self.put(call.shared_key, KeptBatch(time.time(), HANDED_OVER_S, response), route, call)
 
     def _may_keep(self, route: Route, size_bytes: int) -> bool:
         return route.cache_ttl_s > 0 and size_bytes <= self._max_entry_bytes

@@ -45,10 +45,12 @@ _OPENAI: Final = re.compile(r"gpt-|chatgpt-|o[1-9]\b|text-embedding-")
 class Estimates:
     """For every model callers may name, how its tokens are counted: as those of its first target."""
 
-    __slots__ = ("_default_output_tokens", "_vocabularies")
+    __slots__ = ("_output_tokens", "_vocabularies")
 
     def __init__(self, routes: Mapping[str, Route], default_output_tokens: int) -> None:
-        self._default_output_tokens = default_output_tokens
+        self._output_tokens = {
+            name: route.default_output_tokens or default_output_tokens for name, route in routes.items()
+        }
         self._vocabularies = {name: vocabulary(route.targets[0].model) for name, route in routes.items()}
 
     def request_tokens(self, request: ChatRequest, far_below: float) -> int:
@@ -63,7 +65,7 @@ class Estimates:
         name, factor = self._vocabularies[model]
         return math.ceil(_counted(text, _counter(name)) * factor)
 
-    def output_tokens(self, view: Mapping[str, Any]) -> tuple[int, bool]:
+    def output_tokens(self, model: str, view: Mapping[str, Any]) -> tuple[int, bool]:
         """The most tokens that all choices of the answer may have, and whether the request says so itself."""
         stated, choices = 0, 1
         for field in _LENGTHS:
@@ -72,7 +74,7 @@ class Estimates:
         for field in _CHOICES:
             if field in view:
                 choices = max(choices, _number(view[field], MAX_CHOICES))
-        return (stated or self._default_output_tokens) * choices, stated > 0 or choices > 1
+        return (stated or self._output_tokens[model]) * choices, stated > 0 or choices > 1
 
 
 def vocabulary(model: str) -> tuple[str, float]:

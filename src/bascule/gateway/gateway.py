@@ -128,6 +128,7 @@ def build(
     cache = Cache(semantic or shared, routes, state, options)
     keeper = semantic or cache
     shared.keep_with(keeper.keep_response, keeper.keep_stream)
+    shared.hand_over_with(cache.keep_batch)
     for name in {name for route in routes.values() for name in route.policies} - set(policies or ()):
         raise ConfigError(f"A model names the policy {name!r}, which is not there.")
     kept: Model = Policies(cache, routes, policies) if policies else cache

@@ -14,6 +14,7 @@ import msgspec
 
 from bascule.core.calls import Call
 from bascule.core.chat import ChatChunk, ChatResponse, ChatStream
+from bascule.core.embedding import EmbeddingResponse
 from bascule.core.errors import RequestError
 
 TOOL_FINISHES: Final = frozenset({"tool_calls", "function_call", "tool_use"})
@@ -60,11 +61,20 @@ class KeptVector(msgspec.Struct, frozen=True, array_like=True):
     fingerprint: str
 
 
-Kept = TypeVar("Kept", KeptResponse, KeptStream, KeptVector)
+class KeptBatch(msgspec.Struct, frozen=True, array_like=True):
+    """One embedding call's whole answer, kept for a moment for other servers that wait for it."""
+
+    stored_at_s: float
+    fresh_s: float
+    response: EmbeddingResponse
+
+
+Kept = TypeVar("Kept", KeptResponse, KeptStream, KeptVector, KeptBatch)
 
 RESPONSES: Final = msgspec.msgpack.Decoder(KeptResponse)
 STREAMS: Final = msgspec.msgpack.Decoder(KeptStream)
 VECTORS: Final = msgspec.msgpack.Decoder(KeptVector)
+BATCHES: Final = msgspec.msgpack.Decoder(KeptBatch)
 _encode = msgspec.msgpack.Encoder().encode
 
 

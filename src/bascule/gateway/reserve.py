@@ -94,7 +94,7 @@ class Reserve:
         if plan is not None and plan.shares:
             if plan.counted:
                 tokens = self._estimates.request_tokens(request, plan.far_below_tokens)
-                output, stated = self._estimates.output_tokens(request.view)
+                output, stated = self._estimates.output_tokens(request.model, request.view)
                 await hold.take(plan, tokens, output, stated=stated)
             else:
                 await hold.take(plan, roughly, 0, stated=True)

@@ -86,6 +86,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     remote_tools whether a request may name servers for the vendor to call (MCP), with credentials for them
     limits       of all calls of this model together, whoever makes them
     semantic_cache   None: only the very same request is answered from the cache
+    default_output_tokens  None: as the options say
     """
 
     model: str
@@ -101,6 +102,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     remote_tools: bool = False
     limits: Limits = UNLIMITED
     semantic_cache: SemanticCache | None = None
+    default_output_tokens: int | None = None
 
     def cost_usd(self, provider: str, model: str, usage: Usage) -> float | None:
         for target in self.targets:

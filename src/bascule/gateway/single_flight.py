@@ -20,7 +20,7 @@ from bascule.core.embedding import EmbeddingRequest, EmbeddingResponse
 from bascule.core.errors import BasculeError, UpstreamError, UpstreamInvalid, UpstreamTimeout, UpstreamUnavailable
 from bascule.gateway.alarm import Alarm
 from bascule.gateway.flight import AHEAD_BYTES, Flight, Waiter
-from bascule.gateway.kept import RESPONSES, STREAMS, KeptStream, replay
+from bascule.gateway.kept import BATCHES, RESPONSES, STREAMS, KeptStream, replay
 from bascule.gateway.layer import Model
 from bascule.gateway.metrics import SHARED
 from bascule.gateway.replicas import Replicas
@@ -31,6 +31,7 @@ JOINED_REASON: Final = "joined the same request under way"
 SETTLE_S: Final = 0.1
 
 KeepResponse = Callable[[ChatRequest, Call, ChatResponse], Awaitable[None]]
+KeepBatch = Callable[[EmbeddingRequest, Call, EmbeddingResponse], Awaitable[None]]
 KeepStream = Callable[[ChatRequest, Call, ChatStream, list[ChatChunk]], Awaitable[None]]
 
 
@@ -39,6 +40,7 @@ class SingleFlight:
 
     __slots__ = (
         "_flights",
+        "_keep_batch",
         "_keep_response",
         "_keep_stream",
         "_max_stream_bytes",
@@ -59,10 +61,15 @@ class SingleFlight:
         self._tasks: set[asyncio.Task[None]] = set()
         self._keep_response: KeepResponse | None = None
         self._keep_stream: KeepStream | None = None
+        self._keep_batch: KeepBatch | None = None
 
     def keep_with(self, response: KeepResponse, stream: KeepStream) -> None:
         """What keeps a good answer: called once for each shared call, before anybody is told its end."""
         self._keep_response, self._keep_stream = response, stream
+
+    def hand_over_with(self, batch: KeepBatch) -> None:
+        """What keeps an embedding call's answer for other servers that wait for it."""
+        self._keep_batch = batch
 
     @property
     def under_way(self) -> int:
@@ -216,11 +223,19 @@ class SingleFlight:
         flight.response = response
 
     async def _run_embed(self, flight: Flight, request: EmbeddingRequest) -> None:
+        if self._replicas is not None and flight.call.cache == "MISS":
+            kept = await self._replicas.lead(flight.call, BATCHES)
+            if kept is not None:
+                flight.response = kept.response
+                return
         try:
             with Alarm(flight.call.deadline.left_s()):
-                flight.response = await self._next.embed(request, flight.call)
+                response = await self._next.embed(request, flight.call)
         except TimeoutError:
             raise UpstreamTimeout("The model did not answer within the deadline.") from None
+        if self._keep_batch is not None and flight.call.fence:
+            await self._keep_batch(request, flight.call, response)
+        flight.response = response
 
     async def _run_stream(self, flight: Flight, request: ChatRequest) -> None:
         if self._replicas is not None and flight.call.cache == "MISS":

@@ -152,6 +152,9 @@ class ModelSettings(Section):
         description="Answer questions in nearly the same words from the cache: a table with `embedding_model`, `threshold` (0.9),"
         " `max_entries` (10000), `timeout_s` (0.05). Without it, only the very same request.",
     )
+    default_output_tokens: int | None = Field(
+        None, gt=0, description="This model's own, in place of gateway.default_output_tokens."
+    )
     limits: LimitSettings | None = Field(
         None, description="Of all calls of this model together, whoever makes them: the keys of [limits.tenant]."
     )
