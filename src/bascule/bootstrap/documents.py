@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 async def open_documents(
     app: App, models: Mapping[str, ModelSettings], resources: Resources, stack: AsyncExitStack
 ) -> None:
-    from bascule.core.generations import REEMBED
+    from bascule.core.generations import REEMBED, REPROCESS
     from bascule.rag.embedders import Embedders
     from bascule.rag.index import Indexer
     from bascule.rag.ingest import KIND, Ingest
@@ -56,10 +56,12 @@ async def open_documents(
         max_document_bytes=settings.server.max_upload_bytes,
         mode=rag.redact,
         pseudonym_key=(resources.data / "secrets" / "pseudonym.key").read_bytes(),
+        chunk_tokens=rag.chunk_tokens,
         least_quality={name: given.min_quality for name, given in rag.collections.items()},
         modes={name: given.redact for name, given in rag.collections.items() if given.redact is not None},
     )
     app.jobs.register(KIND, app.ingest.run)
+    app.jobs.register(REPROCESS, app.ingest.run)
     app.reembed = Reembed(
         catalogue=app.catalogue, jobs=app.jobs, indexer=app.indexer, embedders=embedders, call_for=call_for
     )

@@ -1,12 +1,13 @@
-"""collections: list, show, reembed."""
+"""collections: list, show, reembed and reprocess."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 import typer
 
-from bascule.cli.backend import DEFAULT_TENANT, Backend, Plain, use
+from bascule.cli.backend import DEFAULT_TENANT, Backend, Plain, Target, use
 from bascule.cli.options import Config, Data, Json, Key, Tenant, target
 from bascule.cli.output import Output
 
@@ -34,15 +35,17 @@ def list_collections(
         out.document({"data": found})
         return
     out.table(
-        ("name", "search", "documents", "chunks", "without vector", "model", "under way"), map(_row, found), "None."
+        ("name", "search", "documents", "chunks", "without vector", "stale", "model", "under way"),
+        map(_row, found),
+        "None.",
     )
 
 
 def _row(collection: Plain) -> tuple[Any, ...]:
     facts = collection["facts"]
     if facts is None:
-        return collection["name"], collection["search"], "", "", "", "", ""
-    numbers = (facts["documents"], facts["chunks"], facts["unembedded"])
+        return collection["name"], collection["search"], "", "", "", "", "", ""
+    numbers = (facts["documents"], facts["chunks"], facts["unembedded"], facts["stale"])
     return collection["name"], collection["search"], *numbers, facts["model"], _under_way(facts["building"])
 
 
@@ -69,7 +72,12 @@ def show_collection(
         return
     facts = dict(found["facts"] or {})
     building = facts.pop("building", None)
-    out.fields({"name": found["name"], "id": found["id"], "search": found["search"], **facts}.items())
+    stored = [
+        f"{p['documents']} as {p['redact'] or 'unknown'} in {p['chunk_tokens']}" for p in facts.pop("prepared", [])
+    ]
+    out.fields(
+        {"name": found["name"], "id": found["id"], "search": found["search"], **facts, "prepared": stored}.items()
+    )
     if building:
         out.say(f"\nembedded anew with {_under_way(building)} documents (job {building['job_id']})")
         out.say(building["reason"])
@@ -95,18 +103,43 @@ def reembed(
 
     Search and answers go on with the old ones until then. `bascule jobs cancel` gives it up. Exit code 1 when it failed.
     """
+    _work(target(data, config, key, tenant), name, lambda b: b.reembed(name, model or None), wait, Output(json_mode))
+
+
+@collections_app.command("reprocess")
+def reprocess(
+    name: Name,
+    stale: Annotated[bool, typer.Option("--stale", help="Only documents that were prepared by other rules.")] = False,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Stay until it is done.")] = True,
+    key: Key = None,
+    data: Data = None,
+    config: Config = None,
+    tenant: Tenant = DEFAULT_TENANT,
+    json_mode: Json = False,
+) -> None:
+    """Prepare all documents of a collection again from their stored files: after a change of redact, min_quality or chunk_tokens.
+
+    Passages that stay as they are keep their ids and vectors. A document that may not be in the collection by these rules
+    leaves search. Exit code 1 when one did.
+    """
+    _work(target(data, config, key, tenant), name, lambda b: b.reprocess(name, stale), wait, Output(json_mode))
+
+
+def _work(where: Target, name: str, begin: Callable[[Backend], Awaitable[Plain]], wait: bool, out: Output) -> None:
     from bascule.cli.ingest import watch
 
-    out = Output(json_mode)
-
     async def go(backend: Backend) -> Plain:
-        job = await backend.reembed(name, model or None)
+        job = await begin(backend)
         return (await watch(backend, [job["id"]], out))[0] if wait or backend.works() else job
 
-    job = use(target(data, config, key, tenant), go, work=True)
-    if json_mode:
+    job = use(where, go, work=True)
+    counts = ", ".join(f"{number} {state}" for state, number in sorted(job["counts"].items()))
+    if out.json_mode:
         out.document(job)
     else:
-        out.say(f"{name}: {job['state']} (job {job['id']}) {job['reason']}".rstrip())
-    if job["state"] == "failed":
+        out.say(f"{name}: {job['state']} ({counts}; job {job['id']}) {job['reason']}".rstrip())
+        for item in job["items"]:
+            if item["state"] == "failed":
+                out.say(f"  failed   {item['name']}: {item['reason']}")
+    if job["state"] == "failed" or job["counts"].get("failed"):
         raise typer.Exit(1)

@@ -145,6 +145,11 @@ class LocalBackend:
         found = await self.app.catalogue.collection_facts(self._needs(SCOPE_ADMIN), name)
         return _plain((await views(self.app, found))[0])
 
+    async def reprocess(self, collection: str, only_stale: bool) -> Plain:
+        return _plain(
+            JobView.of(await self._ingest().reprocess(self._needs(SCOPE_ADMIN), collection, only_stale=only_stale))
+        )
+
     async def reembed(self, collection: str, model: str | None) -> Plain:
         if self.app.reembed is None:
             raise ConfigError("The configuration has [rag] enabled = false.")

@@ -97,6 +97,10 @@ class RemoteBackend:
         at = f"/v1/collections/{await self._collection_id(collection)}/reembed"
         return dict(await self._call("POST", at, {"model": model}))
 
+    async def reprocess(self, collection: str, only_stale: bool) -> Plain:
+        at = f"/v1/collections/{await self._collection_id(collection)}/reprocess"
+        return dict(await self._call("POST", at, {"only_stale": only_stale}))
+
     async def _collection_id(self, name: str) -> str:
         """A name may hold letters that a path may not."""
         ids = [each["id"] for each in await self.collections() if each["name"] == name]

@@ -181,6 +181,7 @@ class DocumentCommit(msgspec.Struct, frozen=True, kw_only=True):
     chunks: Sequence[IndexedChunk]
     fingerprint: str
     report: Mapping[str, Any]
+    prepared: str = ""
 
 
 class Work(Protocol):
@@ -203,6 +204,7 @@ class Work(Protocol):
         chunks: Sequence[IndexedChunk],
         fingerprint: str,
         report: Mapping[str, Any],
+        prepared: str = "",
     ) -> bool:
         """New version, its chunks, its outbox row and the item's end, in one transaction. False when the document was
         deleted or superseded meanwhile: the write of one racing with its delete loses. False and queued again when the
@@ -215,7 +217,10 @@ class Work(Protocol):
 
     async def fail_item(
         self, principal: Principal, item: WorkItem, reason: str, code: str, *, retry: bool, report: Mapping[str, Any]
-    ) -> None: ...
+    ) -> None:
+        """Queued again, or given up. What is given up without a retry by a job that prepares documents again leaves search:
+        its text was made by rules that hold no more."""
+        ...
 
     async def finish_job(self, principal: Principal, job_id: str) -> Job:
         """Set the job's end state when no item is queued or running."""

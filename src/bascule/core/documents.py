@@ -15,6 +15,11 @@ ItemState = Literal["queued", "running", "indexed", "unchanged", "failed", "supe
 JobState = Literal["queued", "running", "paused", "done", "failed", "cancelled"]
 
 
+def preparation(redact: str, chunk_tokens: int) -> str:
+    """By which rules a document's chunks were made: what is otherwise is to be prepared again."""
+    return f"{redact}:{chunk_tokens}"
+
+
 class Collection(msgspec.Struct, frozen=True, kw_only=True):
     """A named set of documents of one tenant, embedded with one model.
 

@@ -15,6 +15,7 @@ from bascule.core.documents import Collection, Job
 from bascule.core.principals import Principal
 
 REEMBED = "reembed"  # the kind of such a job
+REPROCESS = "reprocess"  # of one that prepares all documents of a collection again
 
 
 class EmbeddedBy(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +47,7 @@ class CollectionFacts(msgspec.Struct, frozen=True, kw_only=True):
     """A collection as its operator sees it.
 
     unembedded  chunks without a vector of the generation that is searched
+    prepared    documents by how they were prepared (see `core.documents.preparation`), "" for those before that was kept
     building    what it is being embedded with anew, by the job `job_id`; `embedded` of `to_embed` documents are done
     """
 
@@ -53,6 +55,7 @@ class CollectionFacts(msgspec.Struct, frozen=True, kw_only=True):
     documents: int
     chunks: int
     unembedded: int
+    prepared: Mapping[str, int] = {}
     building: EmbeddedBy | None = None
     job_id: str = ""
     embedded: int = 0
@@ -72,6 +75,13 @@ class Generations(Protocol):
 
     async def collection_facts(self, principal: Principal, name: str | None = None) -> list[CollectionFacts]:
         """All of the tenant's, or the one named. Raises ScopeMissing without admin, NotFound."""
+        ...
+
+    async def reprocess(self, principal: Principal, name: str, *, unless: str | None = None) -> Job:
+        """One job for all documents of a collection that are not in a queue already, nor `unless` prepared so.
+
+        Raises ScopeMissing without admin, NotFound, Conflict when there is nothing to do.
+        """
         ...
 
     async def misfits(self, fingerprint: str) -> list[Collection]:

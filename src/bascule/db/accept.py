@@ -140,6 +140,7 @@ class _Acceptance:
             "size_bytes": new.size_bytes,
             "item_id": item_id,
             "reason": "",
+            "changed_at": now_text(),
         }
 
     def _described(self, row: Row[Any], new: NewDocument) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from bascule.db.keys import SqlKeys
 from bascule.db.migrate import is_current, migrate
 from bascule.db.passages import SqlPassages
 from bascule.db.remains import SqlRemains
+from bascule.db.reprocess import SqlReprocess
 from bascule.db.routes import SqlRoutes
 from bascule.db.sources import SqlSources
 from bascule.db.traces import SqlTraces
@@ -32,6 +33,7 @@ class SqlCatalogue(
     SqlJobControl,
     SqlWork,
     SqlGenerations,
+    SqlReprocess,
     SqlKeys,
     SqlRoutes,
     SqlRemains,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, Row
 
@@ -32,7 +33,8 @@ def collection_facts(connection: Connection, principal: Principal, name: str | N
     ids = [row.id for row in rows] if name is not None else None
     counted = _counts(connection, principal.tenant, ids)
     building = _building(connection, principal.tenant)
-    return [_facts(row, counted.get(row.id, (0, 0, 0)), building.get(row.id)) for row in rows]
+    prepared = _prepared(connection, principal.tenant, ids)
+    return [_facts(row, counted.get(row.id, (0, 0, 0)), prepared.get(row.id, {}), building.get(row.id)) for row in rows]
 
 
 def _counts(connection: Connection, tenant: str, ids: list[str] | None) -> dict[str, tuple[int, int, int]]:
@@ -58,20 +60,37 @@ def _counts(connection: Connection, tenant: str, ids: list[str] | None) -> dict[
     return {key: (count, *chunked.get(key, (0, 0))) for key, count in held.items()}
 
 
+def _prepared(connection: Connection, tenant: str, ids: list[str] | None) -> dict[str, dict[str, int]]:
+    """Collection -> documents in search by how they were prepared."""
+    searched = sa.and_(documents.c.tenant == tenant, documents.c.deleted_at.is_(None), documents.c.chunk_count > 0)
+    if ids is not None:
+        searched = sa.and_(searched, documents.c.collection_id.in_(ids))
+    by = (documents.c.collection_id, documents.c.prepared)
+    found: dict[str, dict[str, int]] = {}
+    for key, how, number in connection.execute(sa.select(*by, sa.func.count()).where(searched).group_by(*by)):
+        found.setdefault(key, {})[how] = number
+    return found
+
+
 def _building(connection: Connection, tenant: str) -> dict[str, Row[Any]]:
     own = sa.and_(generations.c.tenant == tenant, generations.c.state == BUILDING)
     return {row.collection_id: row for row in connection.execute(sa.select(generations).where(own))}
 
 
-def _facts(row: Row[Any], counts: tuple[int, int, int], under_way: Row[Any] | None) -> CollectionFacts:
-    facts = CollectionFacts(collection=collection_of(row), documents=counts[0], chunks=counts[1], unembedded=counts[2])
+def _facts(
+    row: Row[Any], counts: tuple[int, int, int], prepared: dict[str, int], under_way: Row[Any] | None
+) -> CollectionFacts:
+    facts = CollectionFacts(
+        collection=collection_of(row),
+        documents=counts[0],
+        chunks=counts[1],
+        unembedded=counts[2],
+        prepared=prepared,
+    )
     if under_way is None:
         return facts
-    return CollectionFacts(
-        collection=facts.collection,
-        documents=facts.documents,
-        chunks=facts.chunks,
-        unembedded=facts.unembedded,
+    return msgspec.structs.replace(
+        facts,
         building=EmbeddedBy(
             model=under_way.model,
             fingerprint=under_way.fingerprint,
@@ -79,7 +98,7 @@ def _facts(row: Row[Any], counts: tuple[int, int, int], under_way: Row[Any] | No
             pinned=bool(under_way.pinned),
         ),
         job_id=under_way.job_id,
-        embedded=min(under_way.embedded, max(under_way.to_embed, 0)),
+        embedded=min(under_way.embedded, under_way.to_embed),
         to_embed=under_way.to_embed,
         reason=under_way.reason,
     )

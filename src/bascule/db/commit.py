@@ -10,10 +10,11 @@ from sqlalchemy import Connection, Row
 
 from bascule.core.catalogue import WorkItem
 from bascule.core.documents import IndexedChunk
+from bascule.core.generations import REPROCESS
 from bascule.db.generation_rows import BUILDING, generations
 from bascule.db.outbox import queue_change
 from bascule.db.tables import chunks as chunk_table
-from bascule.db.tables import collections, documents, items, vectors
+from bascule.db.tables import collections, documents, items, jobs, vectors
 from bascule.db.values import now_text, to_json
 
 MAX_ATTEMPTS = 3
@@ -27,6 +28,7 @@ def commit_document(
     new_chunks: Sequence[IndexedChunk],
     fingerprint: str,
     report: Mapping[str, Any],
+    prepared: str = "",
 ) -> bool:
     """See `core.catalogue.Work`. A commit repeated after its own success changes nothing and is true again."""
     generation = _generation(connection, item)
@@ -57,6 +59,7 @@ def commit_document(
             acl_id=acl_id,
             pending_acl_id=None,
             report=to_json(report),
+            prepared=prepared,
             reason="",
             updated_at=now_text(),
         )
@@ -163,3 +166,18 @@ def fail_item(
             .where(documents.c.id == item.document_id)
             .values(state="failed", reason=reason, report=to_json(report), updated_at=now_text())
         )
+        if not retry and _prepares_again(connection, item):
+            _withdraw(connection, item, row)
+
+
+def _prepares_again(connection: Connection, item: WorkItem) -> bool:
+    kind = connection.execute(sa.select(jobs.c.kind).where(jobs.c.id == item.job_id)).scalar_one()
+    return bool(kind == REPROCESS)
+
+
+def _withdraw(connection: Connection, item: WorkItem, row: Row[Any]) -> None:
+    connection.execute(sa.delete(vectors).where(vectors.c.document_id == item.document_id))
+    connection.execute(sa.delete(chunk_table).where(chunk_table.c.document_id == item.document_id))
+    bare = {"chunk_count": 0, "served_hash": "", "served_blob": ""}
+    connection.execute(sa.update(documents).where(documents.c.id == item.document_id).values(bare))
+    queue_change(connection, "index", item.tenant, item.document_id, row.collection_id, row.acl_id)

@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select
 
 from bascule.core.documents import Job
 from bascule.core.errors import Conflict, NotFound
+from bascule.core.generations import REPROCESS
 from bascule.core.jobs import ANY_JOB, JobFilter, JobPause, PauseKind, Quarantined
 from bascule.core.principals import SCOPE_ADMIN, SCOPE_INGEST, Principal
 from bascule.db.audit import write_audit
@@ -109,14 +110,19 @@ def _cancel(connection: Connection, row: Row[Any]) -> None:
         ended = {"state": "cancelled", "reason": CANCELLED, "code": "cancelled"}
         open_now = sa.and_(items.c.id.in_(part), items.c.state.in_(OPEN_ITEMS))
         connection.execute(sa.update(items).where(open_now).values(ended))
-        # What was not begun is failed, so that the same content sent again is worked on.
+        # What was not begun is failed, so that the same content sent again is worked on; what was only to be prepared
+        # again is searched as it was.
         given_up = sa.select(items.c.id).where(items.c.id.in_(part), items.c.state == "cancelled")
         connection.execute(
             sa.update(documents)
             .where(documents.c.item_id.in_(given_up), documents.c.deleted_at.is_(None))
-            .values(state="failed", reason=CANCELLED, updated_at=now_text())
+            .values(_as_before() if row.kind == REPROCESS else {"state": "failed", "reason": CANCELLED})
         )
     _set(connection, row.id, state="cancelled", finished_at=now_text())
+
+
+def _as_before() -> dict[str, Any]:
+    return {"state": sa.case((documents.c.served_hash == documents.c.content_hash, "indexed"), else_="failed")}
 
 
 def _retry(connection: Connection, row: Row[Any]) -> None:

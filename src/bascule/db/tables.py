@@ -123,8 +123,10 @@ documents = Table(
     _text("reason"),
     Column("item_id", String(36), nullable=False),
     _text("key_id"),
+    _text("prepared", server_default=""),
     _text("created_at"),
     _text("updated_at"),
+    _text("changed_at", server_default=""),  # its content
     Column("deleted_at", SafeText),
     Index("ix_documents_acl_id", "tenant", "collection_id", "acl_id"),
     # The migration makes it partial (WHERE deleted_at IS NULL). Said here too, it would load Postgres's dialect at every start.

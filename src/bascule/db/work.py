@@ -54,9 +54,12 @@ class SqlWork(Store):
         chunks: Sequence[IndexedChunk],
         fingerprint: str,
         report: Mapping[str, Any],
+        prepared: str = "",
     ) -> bool:
         need_system(principal)
-        return await self._write(lambda c: commit_document(c, item, title, media_type, chunks, fingerprint, report))
+        return await self._write(
+            lambda c: commit_document(c, item, title, media_type, chunks, fingerprint, report, prepared)
+        )
 
     async def commit_documents(self, principal: Principal, commits: Sequence[DocumentCommit]) -> None:
         need_system(principal)
@@ -126,7 +129,8 @@ class SqlWork(Store):
 
 def _commit_all(connection: Connection, commits: Sequence[DocumentCommit]) -> None:
     for each in commits:
-        commit_document(connection, each.item, each.title, each.media_type, each.chunks, each.fingerprint, each.report)
+        one = (each.item, each.title, each.media_type, each.chunks, each.fingerprint, each.report, each.prepared)
+        commit_document(connection, *one)
 
 
 def _claim(connection: Connection, principal: Principal, job_id: str, limit: int) -> list[WorkItem]:

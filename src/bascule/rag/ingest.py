@@ -15,7 +15,7 @@ from bascule.core.blobs import Blobs
 from bascule.core.calls import Call
 from bascule.core.catalogue import AuditLog, DocumentCommit, Documents, Jobs, Work, WorkItem
 from bascule.core.connectors import SkippedItem, SourceItem
-from bascule.core.documents import IndexedChunk, Job, NewDocument, PreparedDocument
+from bascule.core.documents import IndexedChunk, Job, NewDocument, PreparedDocument, preparation
 from bascule.core.embedding import Embedder
 from bascule.core.errors import (
     BasculeError,
@@ -26,6 +26,7 @@ from bascule.core.errors import (
     StorageError,
     UpstreamError,
 )
+from bascule.core.generations import REPROCESS, Generations
 from bascule.core.ids import chunk_id, content_hash
 from bascule.core.principals import SCOPE_AUDIT, Principal, system_principal
 from bascule.core.pseudonyms import PSEUDONYM, tenant_key
@@ -57,7 +58,7 @@ class Preparer(Protocol):
     ) -> PreparedDocument: ...
 
 
-class Catalogue(Documents, Work, AuditLog, Protocol):
+class Catalogue(Documents, Work, Generations, AuditLog, Protocol):
     """The parts of the catalogue that ingestion needs."""
 
 
@@ -79,6 +80,7 @@ class Ingest:
         mode: RedactMode = "mask",
         pseudonym_key: bytes = b"",
         least_quality: Mapping[str, float] | None = None,
+        chunk_tokens: int = 200,
     ) -> None:
         """`call_for` makes the Call of a background embedding; `preparer` is asked for only when work begins. `modes`: what happens
         to personal data in collections, by name; elsewhere `mode`. `least_quality`: below it a document of
@@ -91,6 +93,7 @@ class Ingest:
         self._mode: RedactMode = mode
         self._pseudonym_key = pseudonym_key
         self._least_quality = least_quality or {}
+        self._chunk_tokens = chunk_tokens
         self._indexer = indexer
         self._embedders = embedders
         self._call_for = call_for
@@ -186,6 +189,21 @@ class Ingest:
                 return str(found.report["value"])
         raise NotFound("The document holds nothing of this pseudonym.")
 
+    def preparation(self, collection: str) -> str:
+        """By which rules documents of this collection are prepared now."""
+        return preparation(self._modes.get(collection, self._mode), self._chunk_tokens)
+
+    async def reprocess(self, principal: Principal, collection: str, *, only_stale: bool = False) -> Job:
+        """Prepare all documents of a collection again from their stored bytes, or those alone that other rules prepared.
+
+        Chunks that stay as they are keep their ids and vectors. Raises ScopeMissing, NotFound, Conflict.
+        """
+        (facts,) = await self._catalogue.collection_facts(principal, collection)
+        now = self.preparation(facts.collection.name)
+        job = await self._catalogue.reprocess(principal, collection, unless=now if only_stale else None)
+        await self._jobs.submit(REPROCESS, principal.tenant, job.id)
+        return job
+
     async def settle(self) -> None:
         """Let the index follow now. When it cannot, the outbox keeps the change and the next drain repeats it."""
         try:
@@ -254,8 +272,26 @@ class Ingest:
                 await self._fail(principal, item, f"Embedding failed: {error.message}", error.code, retry=True)
             return
         mark = embedder.fingerprint if embedder is not None else ""
-        await self._commit_all(principal, [_as_commit(item, prepared, vectors, mark) for item, prepared in ready])
+        await self._commit_all(principal, [self._as_commit(item, prepared, vectors, mark) for item, prepared in ready])
         await self.settle()
+
+    def _as_commit(
+        self, item: WorkItem, prepared: PreparedDocument, vectors: Mapping[str, bytes], mark: str
+    ) -> DocumentCommit:
+        """`mark`: the fingerprint of the vectors, "" when the document stays lexical."""
+        chunks = [
+            IndexedChunk(id=key, draft=draft, vector=vectors.get(key))
+            for key, draft in zip(_chunk_ids(item, prepared), prepared.chunks, strict=True)
+        ]
+        return DocumentCommit(
+            item=item,
+            title=item.title or prepared.title or item.name,
+            media_type=prepared.media_type,
+            chunks=chunks,
+            fingerprint=mark,
+            report=prepared.report,
+            prepared=self.preparation(item.collection.name),
+        )
 
     async def _commit_all(self, principal: Principal, commits: Sequence[DocumentCommit]) -> None:
         """Together where that goes well: a transaction costs as much as a small document. Else one by one, so that one
@@ -271,7 +307,14 @@ class Ingest:
     async def _commit(self, principal: Principal, one: DocumentCommit) -> None:
         try:
             await self._catalogue.commit_document(
-                principal, one.item, one.title, one.media_type, one.chunks, one.fingerprint, one.report
+                principal,
+                one.item,
+                one.title,
+                one.media_type,
+                one.chunks,
+                one.fingerprint,
+                one.report,
+                one.prepared,
             )
         except BasculeError as error:
             await self._fail(principal, one.item, error.message, error.code, retry=error.retryable)
@@ -297,22 +340,6 @@ class Ingest:
             made = await embedder.embed([fresh[key] for key in part], "document", self._call_for(principal))
             vectors.update(zip(part, made, strict=True))
         return vectors
-
-
-def _as_commit(item: WorkItem, prepared: PreparedDocument, vectors: Mapping[str, bytes], mark: str) -> DocumentCommit:
-    """`mark`: the fingerprint of the vectors, "" when the document stays lexical."""
-    chunks = [
-        IndexedChunk(id=key, draft=draft, vector=vectors.get(key))
-        for key, draft in zip(_chunk_ids(item, prepared), prepared.chunks, strict=True)
-    ]
-    return DocumentCommit(
-        item=item,
-        title=item.title or prepared.title or item.name,
-        media_type=prepared.media_type,
-        chunks=chunks,
-        fingerprint=mark,
-        report=prepared.report,
-    )
 
 
 def _chunk_ids(item: WorkItem, prepared: PreparedDocument) -> list[str]:

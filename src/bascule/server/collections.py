@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
-from bascule.core.documents import Collection
+from bascule.core.documents import Collection, preparation
 from bascule.core.errors import NotFound
 from bascule.core.generations import CollectionFacts, EmbeddedBy
 from bascule.core.principals import SCOPE_ADMIN, SCOPE_ASK
 from bascule.server.bodies import Body, Name
+from bascule.server.documents import ingest_of
 from bascule.server.route import Inquiry, Route
 from bascule.server.views import JobView
+from bascule.settings import RagSettings
 
 if TYPE_CHECKING:
     from bascule.bootstrap import App
@@ -40,9 +42,17 @@ class BuildingView(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class PreparedView(msgspec.Struct, frozen=True):
+    """Documents by the rules they were prepared by; empty and 0 for those before that was kept."""
+
+    redact: str
+    chunk_tokens: int
+    documents: int
+
+
 class CollectionFactsView(msgspec.Struct, frozen=True, kw_only=True):
     """`unembedded`: chunks found by their words only. `pinned`: its model was named for it, and stays when the configured one
-    changes."""
+    changes. `redact` and `chunk_tokens` are as configured, `prepared` as stored; `stale` documents were prepared otherwise."""
 
     documents: int
     chunks: int
@@ -52,11 +62,18 @@ class CollectionFactsView(msgspec.Struct, frozen=True, kw_only=True):
     dimension: int
     generation: int
     pinned: bool
+    redact: str
+    chunk_tokens: int
+    stale: int
+    prepared: list[PreparedView]
     building: BuildingView | None = None
 
     @classmethod
-    def of(cls, facts: CollectionFacts) -> CollectionFactsView:
+    def of(cls, facts: CollectionFacts, rag: RagSettings) -> CollectionFactsView:
         collection = facts.collection
+        own = rag.collections.get(collection.name)
+        redact = own.redact if own is not None and own.redact is not None else rag.redact
+        now = preparation(redact, rag.chunk_tokens)
         return cls(
             documents=facts.documents,
             chunks=facts.chunks,
@@ -66,8 +83,17 @@ class CollectionFactsView(msgspec.Struct, frozen=True, kw_only=True):
             dimension=collection.dimension,
             generation=collection.generation,
             pinned=bool(collection.pin),
+            redact=redact,
+            chunk_tokens=rag.chunk_tokens,
+            stale=sum(number for how, number in facts.prepared.items() if how != now),
+            prepared=[_prepared(how, number) for how, number in sorted(facts.prepared.items())],
             building=BuildingView.of(facts, facts.building) if facts.building is not None else None,
         )
+
+
+def _prepared(how: str, number: int) -> PreparedView:
+    redact, _, tokens = how.partition(":")
+    return PreparedView(redact, int(tokens or 0), number)
 
 
 class CollectionView(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,7 +117,7 @@ class ReembedBody(Body, frozen=True, kw_only=True):
 
 
 async def views(app: App, found: list[CollectionFacts]) -> list[CollectionView]:
-    return [await view_of(app, facts.collection, CollectionFactsView.of(facts)) for facts in found]
+    return [await view_of(app, facts.collection, CollectionFactsView.of(facts, app.settings.rag)) for facts in found]
 
 
 async def view_of(app: App, collection: Collection, facts: CollectionFactsView | None = None) -> CollectionView:
@@ -113,6 +139,19 @@ async def show_collection(inquiry: Inquiry) -> CollectionView:
     """GET /v1/collections/{id}."""
     (found,) = await views(inquiry.app, await inquiry.app.catalogue.collection_facts(inquiry.principal, inquiry.id))
     return found
+
+
+class ReprocessBody(Body, frozen=True, kw_only=True):
+    """`only_stale`: leave out documents that were prepared by today's rules."""
+
+    only_stale: bool = False
+
+
+async def reprocess_collection(inquiry: Inquiry) -> JobView:
+    """POST /v1/collections/{id}/reprocess."""
+    body: ReprocessBody = inquiry.body
+    ingest = ingest_of(inquiry.app)
+    return JobView.of(await ingest.reprocess(inquiry.principal, inquiry.id, only_stale=body.only_stale))
 
 
 async def reembed_collection(inquiry: Inquiry) -> JobView:
@@ -150,6 +189,17 @@ COLLECTION_ROUTES: Final[tuple[Route, ...]] = (
         tag="Collections",
         summary="Embed a collection anew beside its old vectors, then switch",
         body=ReembedBody,
+        returns=JobView,
+        status=202,
+    ),
+    Route(
+        method="POST",
+        path="/v1/collections/{id}/reprocess",
+        handler=reprocess_collection,
+        scope=SCOPE_ADMIN,
+        tag="Collections",
+        summary="Prepare a collection's documents again by today's rules",
+        body=ReprocessBody,
         returns=JobView,
         status=202,
     ),

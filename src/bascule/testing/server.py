@@ -39,6 +39,7 @@ from bascule.testing.samples import (
     a_key,
     an_answer,
 )
+from bascule.testing.server_admin import FakeReembed, FakeRoutes
 
 __all__ = ["ADMIN", "CHATTER", "CHUNK", "DOCUMENT", "HOSTILE", "READER", "WHEN", "an_answer"]
 
@@ -268,6 +269,9 @@ class FakeIngest:
         self.taken: list[tuple[str, SourceItem | SkippedItem, Rights | None]] = []
         self.deleted: list[str] = []
 
+    async def reprocess(self, principal: Principal, collection: str, *, only_stale: bool) -> Job:
+        raise NotFound("There is no such thing, or you may not see it.")
+
     async def take(
         self, principal: Principal, collection: str, items: Any, rights: Rights | None, source: str = "upload"
     ) -> tuple[Job, list[SkippedItem]]:
@@ -336,28 +340,6 @@ class FakeQuestions:
         if answer_id != "a1":
             raise NotFound("There is no such thing, or you may not see it.")
         return {"id": "a1", "diagnosis": "answered"}
-
-
-class FakeReembed:
-    async def start(self, principal: Principal, collection: str, model: str | None) -> Job:
-        raise NotFound("There is no such thing, or you may not see it.")
-
-
-class FakeRoutes:
-    async def show(self, principal: Principal, name: str) -> Any:
-        raise NotFound("There is no such thing, or you may not see it.")
-
-    async def replace(self, principal: Principal, name: str, settings: Any, enabled: Any) -> Any:
-        return await self.show(principal, name)
-
-    async def remove(self, principal: Principal, name: str) -> None:
-        await self.show(principal, name)
-
-    def providers(self, principal: Principal) -> list[Any]:
-        return []
-
-    async def list(self, principal: Principal) -> Any:
-        return []
 
 
 class FakeApp:
