@@ -109,6 +109,7 @@ async def _open(settings: Settings, stack: AsyncExitStack, source: Callable[[], 
         settings.data.resolve() / "jobs.lock",
         catalogue.unfinished_jobs,
         catalogue.reset_running,
+        reset_job=catalogue.reset_running,
     )
     app = App(
         settings=settings,

@@ -230,9 +230,10 @@ class Work(Protocol):
         """Every job neither ended nor held back, oldest first: what the sweep chooses from."""
         ...
 
-    async def reset_running(self) -> int:
-        """Running items go back to queued; how many. Only for the one process that is about to become the worker: what
-        was running had a worker that is dead. Such a stop is no fault of the document, so its attempt is not counted."""
+    async def reset_running(self, job_id: str = "") -> int:
+        """Running items go back to queued; how many. Only for the one process that is about to become the worker, since what
+        was running had a worker that is dead, or that has given up this job. Such a stop is no fault of the document, so its
+        attempt is not counted."""
         ...
 
     async def index_changes(self, limit: int) -> list[IndexChange]: ...

@@ -54,14 +54,18 @@ class DurableJobs:
         *,
         sweep_every_s: float = SWEEP_EVERY_S,
         max_concurrent: int = MAX_CONCURRENT,
+        reset_job: Callable[[str], Awaitable[object]] | None = None,
     ) -> None:
         """`url` is of the jobs' own database, SQLite or Postgres. `unfinished` names every job that may be worked on;
         `reset` puts items a dead worker left running back into the queue, and is called once, when this process becomes the
-        worker. A swept job that names no kind is of the one registered first."""
+        worker; `reset_job` does so for one job whose last run here broke off, before its next. A swept job that names no kind
+        is of the one registered first."""
         self._url = url
         self._lock_path = lock_path
         self._unfinished = unfinished
         self._reset = reset
+        self._reset_job = reset_job
+        self._broken: set[str] = set()
         self._every_s = sweep_every_s
         self._max = max_concurrent
         self._handlers: dict[str, JobHandler] = {}
@@ -222,6 +226,11 @@ class DurableJobs:
             self._started.discard(job_id)
             raise
 
+    async def _mend(self, job_id: str) -> None:
+        """A run that broke off (the catalogue was away, say) left items running that nobody runs."""
+        if job_id in self._broken and self._reset_job is not None:
+            await self._reset_job(job_id)
+
     async def _run(self, kind: str, tenant: str, job_id: str) -> str:
         """What a workflow calls, on the application's own loop. Never raises: a failed run is seen by the sweep, since its
         job is still unfinished."""
@@ -234,7 +243,10 @@ class DurableJobs:
             return "beside"
         self._running[job_id] = task
         try:
+            await self._mend(job_id)
+            self._broken.add(job_id)
             await handler(tenant, job_id)
+            self._broken.discard(job_id)
             return "done"
         except asyncio.CancelledError:
             return "stopped"

@@ -84,8 +84,8 @@ class SqlWork(Store):
             lambda c: [OpenJob(**row._mapping) for row in c.execute(query.order_by(job_table.c.id))]
         )
 
-    async def reset_running(self) -> int:
-        return await self._write(_reset_running)
+    async def reset_running(self, job_id: str = "") -> int:
+        return await self._write(lambda c: _reset_running(c, job_id))
 
     async def index_changes(self, limit: int) -> list[IndexChange]:
         return await self._read(lambda c: outbox.index_changes(c, limit))
@@ -192,11 +192,11 @@ def _finish(connection: Connection, principal: Principal, job_id: str) -> Job:
     return job_row(connection, principal, job_id)
 
 
-def _reset_running(connection: Connection) -> int:
-    done = connection.execute(
-        sa.update(items).where(items.c.state == "running").values(state="queued", attempts=items.c.attempts - 1)
-    )
-    return int(done.rowcount)
+def _reset_running(connection: Connection, job_id: str) -> int:
+    change = sa.update(items).where(items.c.state == "running")
+    if job_id:
+        change = change.where(items.c.job_id == job_id)
+    return int(connection.execute(change.values(state="queued", attempts=items.c.attempts - 1)).rowcount)
 
 
 def _live_blobs(connection: Connection) -> set[str]:

@@ -15,7 +15,7 @@ from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from bascule.core.connectors import SkippedItem, SourceItem
-from bascule.core.errors import InvalidRequest
+from bascule.core.errors import InvalidRequest, StorageError
 from bascule.core.rights import Rights
 from bascule.server.bodies import MAX_DOCUMENTS, DocumentsBody, NewDocumentBody
 from bascule.server.exchange import Exchange
@@ -105,7 +105,7 @@ def _data(document: NewDocumentBody, at: int) -> bytes:
 
 
 async def read_form(exchange: Exchange, limit_bytes: int) -> FormData:
-    """The multipart form, its files spooled to disk. Close it when done. Raises InvalidRequest and TooLarge."""
+    """The multipart form, its files spooled to disk. Close it when done. Raises InvalidRequest, TooLarge and StorageError."""
     headers = Headers(raw=[(b"content-type", exchange.headers.get(b"content-type", b""))])
     pieces = exchange.stream(limit_bytes + _FORM_OVERHEAD_BYTES)
     parser = MultiPartParser(headers, pieces, max_files=MAX_DOCUMENTS, max_fields=1_100, max_part_size=4_000)  # type: ignore[arg-type]
@@ -113,6 +113,10 @@ async def read_form(exchange: Exchange, limit_bytes: int) -> FormData:
         return await parser.parse()
     except MultiPartException as error:
         raise InvalidRequest(f"The form cannot be read: {error.message.rstrip('.')}.") from None
+    except ConnectionError:
+        raise
+    except OSError as error:  # where large files wait
+        raise StorageError("The upload cannot be stored: is the disk full?") from error
 
 
 def from_form(form: FormData, owner: str) -> Upload:
