@@ -47,8 +47,11 @@ class Authenticator:
         mark = await self._keys.change_mark()  # first: a change during the reads is then seen by the next look
         records = await self._keys.active_keys()
         directory = await self._keys.all_memberships()
-        self._entries = {bytes.fromhex(r.secret_hash): _entry(r, directory) for r in records}
-        self._by_id = {record.id: record for record in records}
+        found = {bytes.fromhex(record.secret_hash): _entry(record, directory) for record in records}
+        # What has not changed stays the same object: much is kept elsewhere for as long as it is.
+        kept = {hashed: was for hashed, was in self._entries.items() if found.get(hashed) == was}
+        self._entries = found | kept
+        self._by_id = {entry.record.id: entry.record for entry in self._entries.values()}
         self._mark = mark
 
     async def watch(self, every_s: float = 0.5) -> None:
@@ -76,13 +79,29 @@ class Authenticator:
         Raises AuthenticationFailed for none, an unknown, an expired or a revoked one (they look the same), and StorageError
         when keys have not been refreshed for too long.
         """
-        credential = _credential(authorization)
-        if self._fresh_at_s is not None and time.monotonic() - self._fresh_at_s > STALE_AFTER_S:
+        hashed = self.hashed(authorization)
+        if self._is_stale():
             raise StorageError("Keys cannot be checked at the moment.")
-        entry = self._entries.get(hashlib.sha256(credential.encode("utf-8", "replace")).digest())
-        if entry is None or entry.expires_at_s <= time.time():
+        principal = self.holder(hashed)
+        if principal is None:
             raise AuthenticationFailed("This API key is not valid.")
+        return principal
+
+    @staticmethod
+    def hashed(authorization: str | None) -> bytes:
+        """What a key is found by. Raises AuthenticationFailed for what cannot be one."""
+        return hashlib.sha256(_credential(authorization).encode("utf-8", "replace")).digest()
+
+    def holder(self, hashed: bytes) -> Principal | None:
+        """Whose key this is at this moment; None for one that is unknown, expired or revoked, and while keys cannot be checked.
+        The same object as long as nothing about the key and its holder's rights has changed."""
+        entry = self._entries.get(hashed)
+        if entry is None or entry.expires_at_s <= time.time() or self._is_stale():
+            return None
         return entry.principal
+
+    def _is_stale(self) -> bool:
+        return self._fresh_at_s is not None and time.monotonic() - self._fresh_at_s > STALE_AFTER_S
 
     def record(self, principal: Principal) -> KeyRecord | None:
         """The key a principal came with; None for one that came without, or whose key is gone."""

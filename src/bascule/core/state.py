@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -101,4 +101,17 @@ class StateStore(Protocol):
 
     async def release(self, key: str, token: int, done_s: float = 0.0) -> None:
         """Lead no more. With `done_s` the work ended well, which is remembered that long. Changes nothing for an old token."""
+        ...
+
+
+@runtime_checkable
+class StateAtHand(Protocol):
+    """What a store in this process's own memory can do besides: answer without being waited for."""
+
+    def look(self, key: str) -> bytes | None:
+        """As `get`."""
+        ...
+
+    def admit_at_once(self, gates: Sequence[tuple[str, float]], window_s: float) -> bool:
+        """As `admit` of each (key, limit), if all of them admit; else nothing is counted anywhere."""
         ...

@@ -1,6 +1,8 @@
 """The gateway: every layer joined, in the one order there is. Itself a ChatModel and an EmbeddingModel.
 
 Record > Deadline > Guard > Limit > (Policies) > Cache > (Semantic) > SingleFlight > Reserve > Route > Retry > provider
+
+A request that comes again byte by byte after a hit takes the steps of Record, Limit and Cache at once: see `again`.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from bascule.core.errors import ConfigError, UpstreamInvalid
 from bascule.core.policies import Policy
 from bascule.core.principals import Principal, system_principal
 from bascule.core.state import StateStore
+from bascule.gateway.again import Again, Known
 from bascule.gateway.budgets import Budgets
 from bascule.gateway.cache import Cache
 from bascule.gateway.deadline import Deadlines
@@ -35,10 +38,11 @@ from bascule.gateway.single_flight import SingleFlight
 class Gateway:
     """What `build` returns. `aclose` stops the shared calls that are still under way."""
 
-    def __init__(self, outermost: Model, shared: SingleFlight, routes: Mapping[str, Route]) -> None:
+    def __init__(self, outermost: Model, shared: SingleFlight, routes: Mapping[str, Route], again: Again) -> None:
         self._outermost = outermost
         self._shared = shared
         self._routes = routes
+        self._again = again
 
     async def chat(self, request: ChatRequest, call: Call) -> ChatResponse:
         return await self._outermost.chat(request, call)
@@ -48,6 +52,15 @@ class Gateway:
 
     async def embed(self, request: EmbeddingRequest, call: Call) -> EmbeddingResponse:
         return await self._outermost.embed(request, call)
+
+    def learn(self, request: ChatRequest, call: Call) -> Known | None:
+        """After `chat`: what the same request may be answered by next time, if it was a hit."""
+        return self._again.learn(request, call)
+
+    def answer(self, known: Known, call_id: str) -> tuple[ChatResponse, float] | None:
+        """The same request again, in one step: the kept answer and its age. None: ask `chat`. Whoever calls this has checked
+        that the sender is still `known.principal`."""
+        return self._again.answer(known, call_id)
 
     def models(self) -> list[str]:
         """The names callers may use: from the configuration alone, so that it never depends on a vendor."""
@@ -75,8 +88,9 @@ class Gateway:
 
     def adopt(self, new: Gateway) -> Gateway:
         """From now on be `new`. Calls and streams under way go on in what was, which is returned to be closed after them."""
-        was = Gateway(self._outermost, self._shared, self._routes)
+        was = Gateway(self._outermost, self._shared, self._routes, self._again)
         self._outermost, self._shared, self._routes = new._outermost, new._shared, new._routes
+        self._again = new._again
         return was
 
     async def aclose(self) -> None:
@@ -137,7 +151,7 @@ def build(
     if semantic is not None:
         semantic.keep_with(cache.keep_response, cache.keep_stream)
         semantic.embed_with(record.embed)
-    return Gateway(record, shared, routes)
+    return Gateway(record, shared, routes, Again(record, routes, state, budgets, options))
 
 
 def _semantic(

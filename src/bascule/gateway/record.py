@@ -92,6 +92,14 @@ class Record:
             watched.chunks(), wire=inner.wire, model=inner.model, provider=inner.provider, close=watched.close
         )
 
+    @property
+    def must_wait(self) -> bool:
+        return self._room is not None and self._room.full
+
+    def write(self, record: CallRecord) -> None:
+        self._metrics.count(record)
+        self._sink(record)
+
     def keeps(self, model: str) -> bool:
         route = self._routes.get(model)
         return route is not None and route.keep_text
@@ -152,8 +160,7 @@ class Record:
             traceparent=_checked(call.traceparent) if call.traceparent else "",
             text=self._text(request, answer, call),
         )
-        self._metrics.count(record)
-        self._sink(record)
+        self.write(record)
 
     def _text(self, request: ChatRequest | EmbeddingRequest, answer: str, call: Call) -> KeptText | None:
         # Texts to embed are documents' own: the catalogue keeps those, and lets them go.

@@ -21,6 +21,7 @@ from bascule.server.failures import report, to_anthropic_event, to_anthropic_rep
 from bascule.server.metrics import HttpMetrics
 from bascule.server.model_calls import call_headers
 from bascule.server.openapi import document
+from bascule.server.repeats import Headers, Repeats
 from bascule.server.route import Endpoint
 from bascule.server.table import ROUTES
 
@@ -74,6 +75,7 @@ class Application:
             "/openapi.json": self._describe,
         }
         self.metrics = HttpMetrics()
+        self._repeats = Repeats(app, self.metrics.observe)
         for note in app.degraded:
             self.metrics.degraded.labels(note.partition(":")[0]).set(1)
         self.draining = False
@@ -99,6 +101,12 @@ class Application:
         finally:
             self.running -= 1
             self.metrics.observe(label, exchange.status or _GONE_STATUS, time.perf_counter() - began_s)
+        if exchange.known is not None:
+            self._repeats.learn(exchange, exchange.known)
+
+    def answer(self, data: bytes, default_headers: Headers) -> bytes | None:
+        """The whole reply to a request that is exactly `data`, where it can be given at once; else it comes by `__call__`."""
+        return None if self.draining else self._repeats.answer(data, default_headers)
 
     async def _serve(self, exchange: Exchange) -> str:
         """Route, answer, and turn whatever goes wrong into an answer. Returns the route's label."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from bascule.core.errors import ScopeMissing
@@ -13,12 +14,17 @@ if TYPE_CHECKING:
 
 
 def authenticate(app: App, exchange: Exchange) -> Principal:
-    """`Authorization: Bearer KEY` or `x-api-key: KEY`; the first wins. Raises AuthenticationFailed."""
-    authorization = exchange.headers.get(b"authorization")
-    if authorization is not None:
-        return app.authenticator.principal(authorization.decode("latin-1"))
-    key = exchange.headers.get(b"x-api-key")
-    return app.authenticator.principal(f"Bearer {key.decode('latin-1')}" if key else None)
+    """Raises AuthenticationFailed."""
+    return app.authenticator.principal(authorization(exchange.headers))
+
+
+def authorization(headers: Mapping[bytes, bytes]) -> str | None:
+    """`Authorization: Bearer KEY` or `x-api-key: KEY`; the first wins."""
+    found = headers.get(b"authorization")
+    if found is not None:
+        return found.decode("latin-1")
+    key = headers.get(b"x-api-key")
+    return f"Bearer {key.decode('latin-1')}" if key else None
 
 
 def require(principal: Principal, scope: str) -> None:

@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 from bascule.core.calls import Call
 from bascule.core.errors import InvalidRequest, RequestError, TooLarge
 from bascule.core.ids import new_id
+from bascule.gateway.again import Known
 from bascule.gateway.alarm import rest, within
 
 Header = tuple[bytes, bytes]
@@ -72,6 +73,7 @@ class Exchange:
     status   of the reply, 0 until it starts; for metrics
     started  headers are sent: an error can no longer change the status
     call     the model call this request is, once it is one: its verdicts go into the headers, of an error too
+    known    after a cache hit: by what the same bytes may be answered at once
     """
 
     __slots__ = (
@@ -81,6 +83,7 @@ class Exchange:
         "call",
         "complete",
         "headers",
+        "known",
         "request_id",
         "scope",
         "started",
@@ -92,6 +95,7 @@ class Exchange:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.request_id = new_id()
         self.call: Call | None = None
+        self.known: Known | None = None
         self.started = False
         self.complete = False
         self.status = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -75,6 +76,7 @@ _RESPONSE_BODY: Final[dict[str, Any]] = {
 }
 
 
+@cache
 def document() -> bytes:
     """The description as JSON."""
     types = _types()

@@ -7,7 +7,7 @@ comes from elsewhere must go through `failures.header_value`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -15,6 +15,8 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 HEAD_S: Final = 15.0
+DATA: Final = "bascule.data"  # in a scope's state: the read that began with this request
+MOST_BYTES: Final = 16_384  # of a request that may be answered as a whole: larger ones come in pieces anyway
 
 
 class Cycle(RequestResponseCycle):
@@ -79,13 +81,53 @@ class Protocol(HttpToolsProtocol):
     """As uvicorn's, without what this server does not use: WebSockets, an access log, a root path, a limit of its own."""
 
     head_since_s = 0.0  # loop time of the first byte of a head that is not complete; 0.0 without one
+    _used_s = 0.0  # loop time of the last answer
+    _between = True  # no message has begun that has not ended
+    _data: bytes | None = None  # what came last, if it began between messages
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self.head_since_s = self.loop.time()
+        # An application may answer what came as a whole without reading it.
+        self._answer: Callable[[bytes, Any], bytes | None] | None = getattr(self.app, "answer", None)
+
+    def data_received(self, data: bytes) -> None:
+        if self._answer is not None and len(data) <= MOST_BYTES and self._is_idle():
+            reply = self._answer(data, self.server_state.default_headers)
+            if reply is not None:
+                self.head_since_s = 0.0
+                self.transport.write(reply)
+                self.server_state.total_requests += 1
+                self._rest()
+                return
+            self._data = data
+        super().data_received(data)
+        self._data = None
+
+    def _is_idle(self) -> bool:
+        """Everything asked for was answered, the client has read it, and another request may come."""
+        cycle = self.cycle
+        answered = cycle is None or (cycle.response_complete and cycle.keep_alive)
+        return answered and self._between and not self.flow.write_paused and not self.transport.is_closing()
+
+    def _rest(self) -> None:
+        """Wait for the next request. The timer of the last rest goes on: setting one for each would cost more than it is worth."""
+        self._used_s = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def timeout_keep_alive_handler(self) -> None:
+        left_s = self._used_s + self.timeout_keep_alive - self.loop.time()
+        if left_s > 0 and not self.transport.is_closing():
+            self.timeout_keep_alive_task = self.loop.call_later(left_s, self.timeout_keep_alive_handler)
+        else:
+            super().timeout_keep_alive_handler()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._between = False
         if not self.head_since_s:
             self.head_since_s = self.loop.time()
 
@@ -105,6 +147,8 @@ class Protocol(HttpToolsProtocol):
         path = raw.decode("ascii")
         scope["path"] = unquote(path) if "%" in path else path
         scope["raw_path"] = raw
+        if self._data is not None:
+            scope["state"][DATA] = self._data
         before = self.cycle
         self.cycle = Cycle(
             scope=scope,
@@ -124,6 +168,10 @@ class Protocol(HttpToolsProtocol):
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
+
+    def on_message_complete(self) -> None:
+        self._between = True
+        super().on_message_complete()
 
 
 def close_slow_heads(connections: Iterable[Any], now_s: float) -> int:

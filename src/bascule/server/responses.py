@@ -51,6 +51,8 @@ async def create(app: App, exchange: Exchange, principal: Principal) -> None:
         return
     response = await watched(exchange, app.gateway.chat(request, call))
     await exchange.reply(Reply(200, response.body, headers=call_headers(call)))
+    if call.cache == "HIT":
+        exchange.known = app.gateway.learn(request, call)
 
 
 async def retrieve_response(inquiry: Inquiry) -> Reply:

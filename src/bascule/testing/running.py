@@ -31,7 +31,15 @@ async def running(
     admin = await init(settings) or ""
     async with open_app(settings, work=work, source=source) as app:
         listener = socket.create_server(("127.0.0.1", 0))
-        config = uvicorn.Config(create_app(app), http=Protocol, log_config=None, lifespan="off", access_log=False)
+        config = uvicorn.Config(
+            create_app(app),
+            http=Protocol,
+            log_config=None,
+            lifespan="off",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+        )
         server = uvicorn.Server(config)
         task = asyncio.create_task(server.serve(sockets=[listener]))
         try:

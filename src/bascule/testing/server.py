@@ -83,6 +83,9 @@ class FakeGateway:
     def models(self) -> list[str]:
         return ["fast"]
 
+    def learn(self, request: ChatRequest, call: Call) -> None:
+        return None
+
     async def _enter(self, request: Any, call: Call) -> None:
         self.requests.append((request, call))
         if self.fails is not None:

@@ -53,10 +53,27 @@ class Rates:
         wait_ns = arrival_ns - window_ns - now_ns
         if wait_ns > 0:
             return Admission(False, wait_ns / 1e9, key)
+        self._count(key, arrival_ns, now_ns)
+        return _ADMITTED
+
+    def admit_all(self, gates: Sequence[tuple[str, float]], window_s: float) -> bool:
+        """One of each (key, limit), or of none: keys must differ."""
+        now_ns = int(self._clock() * 1e9)
+        window_ns = int(window_s * 1e9)
+        found: list[tuple[str, int]] = []
+        for key, limit in gates:
+            arrival_ns = max(self._arrivals_ns.get(key, 0), now_ns) + int(window_ns / limit)
+            if arrival_ns - window_ns > now_ns:
+                return False
+            found.append((key, arrival_ns))
+        for key, arrival_ns in found:
+            self._count(key, arrival_ns, now_ns)
+        return True
+
+    def _count(self, key: str, arrival_ns: int, now_ns: int) -> None:
         if len(self._arrivals_ns) >= MAX_COUNTERS and key not in self._arrivals_ns:
             self._arrivals_ns = {k: at for k, at in self._arrivals_ns.items() if at > now_ns}
         self._arrivals_ns[key] = arrival_ns
-        return _ADMITTED
 
 
 _Place = tuple[str, float]  # (key, end of its window)

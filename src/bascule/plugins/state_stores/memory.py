@@ -60,6 +60,9 @@ class MemoryState:
     # ------------------------------------------------------------ entries
 
     async def get(self, key: str) -> bytes | None:
+        return self.look(key)
+
+    def look(self, key: str) -> bytes | None:
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -121,6 +124,9 @@ class MemoryState:
 
     async def admit(self, key: str, limit: float, window_s: float, amount: float = 1.0) -> Admission:
         return self._rates.admit(key, limit, window_s, amount)
+
+    def admit_at_once(self, gates: Sequence[tuple[str, float]], window_s: float) -> bool:
+        return self._rates.admit_all(gates, window_s)
 
     async def reserve(self, claims: Sequence[Claim], lease_s: float) -> tuple[str, Admission]:
         return self._holds.reserve(claims, lease_s)
