@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # a gateway without rag loads none of it
     from bascule.rag.ingest import Ingest
     from bascule.rag.questions import Questions
     from bascule.rag.reembed import Reembed
+    from bascule.rag.retention import Retention
 
 
 @dataclass(kw_only=True)
@@ -47,6 +48,7 @@ class App:
     questions: Questions | None = None
     reembed: Reembed | None = None
     embedders: Embedders | None = None
+    retention: Retention | None = None
     store: VectorStore | None = None
     sources: Sources | None = None  # None without [sources]
     fetch_document: Callable[[str], Awaitable[SourceItem | SkippedItem]] | None = None  # with server.fetch_urls

@@ -17,9 +17,10 @@ from bascule.core.principals import Principal
 from bascule.core.resources import Resources
 from bascule.core.vectors import VectorStore
 from bascule.db.blobs import FolderBlobs
-from bascule.settings import ModelSettings, Settings
+from bascule.settings import ModelSettings, RagSettings, Settings
 
 if TYPE_CHECKING:
+    from bascule.rag.retention import Keeping
     from bascule.rag.sandbox import Sandbox, SandboxOptions
 
 
@@ -33,6 +34,7 @@ async def open_documents(
     from bascule.rag.options import RagOptions
     from bascule.rag.questions import Questions
     from bascule.rag.reembed import Reembed
+    from bascule.rag.retention import Retention
 
     settings, rag = app.settings, app.settings.rag
     store: VectorStore = await connect_plugin(stack, "vector_stores", "rag.vector_store", rag.vector_store, resources)
@@ -66,6 +68,7 @@ async def open_documents(
         catalogue=app.catalogue, jobs=app.jobs, indexer=app.indexer, embedders=embedders, call_for=call_for
     )
     app.jobs.register(REEMBED, app.reembed.run)
+    app.retention = Retention(catalogue=app.catalogue, settle=app.ingest.settle, rules=_kept(rag))
     app.questions = Questions(
         passages=app.catalogue,
         traces=app.catalogue,
@@ -82,6 +85,16 @@ async def open_documents(
             prompt_key=(resources.data / "secrets" / "prompt.key").read_bytes(),
         ),
     )
+
+
+def _kept(rag: RagSettings) -> dict[str, Keeping]:
+    from bascule.rag.retention import Keeping
+
+    return {
+        name: Keeping(given.retention_days, given.max_deleted_share)
+        for name, given in rag.collections.items()
+        if given.retention_days is not None
+    }
 
 
 async def _embedder(app: App, models: Mapping[str, ModelSettings]) -> Embedder | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import Final
 
 from bascule.bootstrap.app import App
@@ -16,11 +17,13 @@ REST_S: Final = (
     120.0  # a question that began before a switch still looks at the vectors it found: longer than any deadline
 )
 AT_ONCE: Final = 200  # documents
+RETAIN_EVERY_S: Final = 3600.0
 
 
 async def tend(app: App) -> None:
     """Runs until it is cancelled."""
     followed = not app.settings.rag.reembed_on_change
+    retain_at_s = 0.0
     while True:
         if app.jobs.state == "worker" and app.reembed is not None:
             try:
@@ -29,6 +32,9 @@ async def tend(app: App) -> None:
                     followed = True
                 while await app.catalogue.clear_retired(REST_S, AT_ONCE):
                     log.info("vectors that are no longer searched were cleared away")
+                if app.retention is not None and time.monotonic() >= retain_at_s:
+                    await app.retention.run()
+                    retain_at_s = time.monotonic() + RETAIN_EVERY_S
             except BasculeError as error:
                 log.warning("tending collections waits: %s", error.message)
         await asyncio.sleep(EVERY_S)

@@ -1,4 +1,4 @@
-"""collections: list, show, reembed and reprocess."""
+"""collections: list, show, reembed, reprocess and forget."""
 
 from __future__ import annotations
 
@@ -123,6 +123,33 @@ def reprocess(
     leaves search. Exit code 1 when one did.
     """
     _work(target(data, config, key, tenant), name, lambda b: b.reprocess(name, stale), wait, Output(json_mode))
+
+
+@collections_app.command("forget")
+def forget(
+    name: Name,
+    confirm_deletions: Annotated[
+        bool, typer.Option("--confirm-deletions", help="Delete what is too old, however much it is.")
+    ] = False,
+    key: Key = None,
+    data: Data = None,
+    config: Config = None,
+    tenant: Tenant = DEFAULT_TENANT,
+    json_mode: Json = False,
+) -> None:
+    """Delete now what has not changed for longer than the collection's retention_days. Exit code 1 when it was held back."""
+    found = use(target(data, config, key, tenant), lambda backend: backend.expire(name, confirm_deletions))
+    out = Output(json_mode)
+    if json_mode:
+        out.document({"data": found})
+    for report in found:
+        out.say(
+            f"{report['collection']}: {report['deleted']} deleted, {report['held_back']} held back. {report['reason']}"
+        )
+    if not found:
+        out.say(f"{name}: nothing is too old.")
+    if any(report["held_back"] for report in found):
+        raise typer.Exit(1)
 
 
 def _work(where: Target, name: str, begin: Callable[[Backend], Awaitable[Plain]], wait: bool, out: Output) -> None:

@@ -150,6 +150,13 @@ class LocalBackend:
             JobView.of(await self._ingest().reprocess(self._needs(SCOPE_ADMIN), collection, only_stale=only_stale))
         )
 
+    async def expire(self, collection: str, confirm_deletions: bool) -> list[Plain]:
+        if self.app.retention is None:
+            raise ConfigError("The configuration has [rag] enabled = false.")
+        who = self._needs(SCOPE_ADMIN)
+        found = await self.app.retention.run_one(who, collection, confirm_deletions=confirm_deletions)
+        return [_plain(report) for report in found]
+
     async def reembed(self, collection: str, model: str | None) -> Plain:
         if self.app.reembed is None:
             raise ConfigError("The configuration has [rag] enabled = false.")

@@ -101,6 +101,10 @@ class RemoteBackend:
         at = f"/v1/collections/{await self._collection_id(collection)}/reprocess"
         return dict(await self._call("POST", at, {"only_stale": only_stale}))
 
+    async def expire(self, collection: str, confirm_deletions: bool) -> list[Plain]:
+        at = f"/v1/collections/{await self._collection_id(collection)}/forget"
+        return list((await self._call("POST", at, {"confirm_deletions": confirm_deletions}))["data"])
+
     async def _collection_id(self, name: str) -> str:
         """A name may hold letters that a path may not."""
         ids = [each["id"] for each in await self.collections() if each["name"] == name]

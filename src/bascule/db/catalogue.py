@@ -19,6 +19,7 @@ from bascule.db.migrate import is_current, migrate
 from bascule.db.passages import SqlPassages
 from bascule.db.remains import SqlRemains
 from bascule.db.reprocess import SqlReprocess
+from bascule.db.retention import SqlRetention
 from bascule.db.routes import SqlRoutes
 from bascule.db.sources import SqlSources
 from bascule.db.traces import SqlTraces
@@ -34,6 +35,7 @@ class SqlCatalogue(
     SqlWork,
     SqlGenerations,
     SqlReprocess,
+    SqlRetention,
     SqlKeys,
     SqlRoutes,
     SqlRemains,

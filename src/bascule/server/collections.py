@@ -10,6 +10,7 @@ from bascule.core.documents import Collection, preparation
 from bascule.core.errors import NotFound
 from bascule.core.generations import CollectionFacts, EmbeddedBy
 from bascule.core.principals import SCOPE_ADMIN, SCOPE_ASK
+from bascule.rag.retention import RetentionReport
 from bascule.server.bodies import Body, Name
 from bascule.server.documents import ingest_of
 from bascule.server.route import Inquiry, Route
@@ -64,6 +65,7 @@ class CollectionFactsView(msgspec.Struct, frozen=True, kw_only=True):
     pinned: bool
     redact: str
     chunk_tokens: int
+    retention_days: float | None
     stale: int
     prepared: list[PreparedView]
     building: BuildingView | None = None
@@ -85,6 +87,7 @@ class CollectionFactsView(msgspec.Struct, frozen=True, kw_only=True):
             pinned=bool(collection.pin),
             redact=redact,
             chunk_tokens=rag.chunk_tokens,
+            retention_days=own.retention_days if own is not None else None,
             stale=sum(number for how, number in facts.prepared.items() if how != now),
             prepared=[_prepared(how, number) for how, number in sorted(facts.prepared.items())],
             building=BuildingView.of(facts, facts.building) if facts.building is not None else None,
@@ -154,6 +157,29 @@ async def reprocess_collection(inquiry: Inquiry) -> JobView:
     return JobView.of(await ingest.reprocess(inquiry.principal, inquiry.id, only_stale=body.only_stale))
 
 
+class ForgetBody(Body, frozen=True, kw_only=True):
+    """`confirm_deletions`: delete what is too old, however many."""
+
+    confirm_deletions: bool = False
+
+
+class RetentionList(msgspec.Struct, frozen=True):
+    """What was deleted, or held back and why; empty when nothing is too old or the collection has no retention_days."""
+
+    data: list[RetentionReport]
+    object: str = "list"
+
+
+async def forget_collection(inquiry: Inquiry) -> RetentionList:
+    """POST /v1/collections/{id}/forget."""
+    app, body = inquiry.app, inquiry.body
+    (facts,) = await app.catalogue.collection_facts(inquiry.principal, inquiry.id)
+    if app.retention is None:
+        raise NotFound("This server is a gateway only: [rag] enabled is false.")
+    name = facts.collection.name
+    return RetentionList(await app.retention.run_one(inquiry.principal, name, confirm_deletions=body.confirm_deletions))
+
+
 async def reembed_collection(inquiry: Inquiry) -> JobView:
     """POST /v1/collections/{id}/reembed."""
     if inquiry.app.reembed is None:
@@ -191,6 +217,16 @@ COLLECTION_ROUTES: Final[tuple[Route, ...]] = (
         body=ReembedBody,
         returns=JobView,
         status=202,
+    ),
+    Route(
+        method="POST",
+        path="/v1/collections/{id}/forget",
+        handler=forget_collection,
+        scope=SCOPE_ADMIN,
+        tag="Collections",
+        summary="Delete what a collection keeps no longer, now",
+        body=ForgetBody,
+        returns=RetentionList,
     ),
     Route(
         method="POST",

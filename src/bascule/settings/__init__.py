@@ -110,6 +110,13 @@ class Settings(BaseSettings):
         for where, names in places:
             for missing in sorted(set(names) - set(self.policies)):
                 raise ValueError(f"{where}.policies names {missing!r}, which is not under [policies]")
+        for name, source in self.sources.items():
+            kept = self.rag.collections.get(source.collection)
+            if kept is not None and kept.retention_days is not None:
+                raise ValueError(
+                    f"sources.{name}.collection: {source.collection!r} has retention_days, but what a source still holds would "
+                    "come back as new. Let the source forget it"
+                )
         wanted = self.rag.chat_model
         if wanted and wanted not in self.models:
             raise ValueError(f"rag.chat_model names {wanted!r}, which is not under [models]")

@@ -21,6 +21,16 @@ class CollectionSettings(Section):
         description="Documents whose text reads less like text than this are given up; 0.3 leaves out noise.",
     )
 
+    retention_days: float | None = Field(
+        None, gt=0, description="Documents whose content has not changed for so long are deleted; empty keeps them."
+    )
+    max_deleted_share: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="When more of it than this is to be deleted for its age at once, nothing is without a word.",
+    )
+
 
 class RagSettings(Section):
     enabled: bool = Field(True, description="Off: a gateway only, with less memory and a faster start.")

@@ -361,6 +361,7 @@ class FakeApp:
         self.fetch_document = None
         self.reembed: FakeReembed | None = FakeReembed()
         self.embedders = None
+        self.retention = None
         self.routes = FakeRoutes()
         self.degraded: list[str] = ["lexical_only: no embedding model"]
 
