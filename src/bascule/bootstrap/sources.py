@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -12,16 +13,18 @@ from bascule.bootstrap.app import App
 from bascule.bootstrap.background import in_background
 from bascule.bootstrap.plugins import connect_plugin, plugin
 from bascule.core.connectors import Connector, SkippedItem, SourceItem
-from bascule.core.errors import BasculeError, ConfigError, NotFound
+from bascule.core.errors import BasculeError, ConfigError, Conflict, NotFound
 from bascule.core.fetching import Fetcher
 from bascule.core.principals import system_principal
 from bascule.core.resources import Resources
 from bascule.core.rights import Rights
+from bascule.core.sources import SourceOutcome, SourceRuns
 from bascule.rag.sync import SourceRules, Sync, SyncReport
 from bascule.settings import SourceSettings, StoreSettings
 
 log = logging.getLogger(__name__)
 
+MOST_REASONS = 20
 UPLOAD = "upload"  # the one connector that no source can be: its documents come with the request
 
 
@@ -33,8 +36,11 @@ class Sources:
         sync: Sync,
         sources: Mapping[str, tuple[SourceSettings, SourceRules, Connector]],
         is_worker: Callable[[], bool],
+        runs: SourceRuns,
     ) -> None:
         self._sync = sync
+        self._runs = runs
+        self._begun: set[asyncio.Task[None]] = set()
         self._is_worker = is_worker
         self._sources = sources
         self._turns = {name: asyncio.Lock() for name in sources}
@@ -49,14 +55,40 @@ class Sources:
         if name not in self._sources:
             raise NotFound(f"There is no source {name!r}. [sources] names: {', '.join(self._sources) or 'none'}.")
         given, rules, connector = self._sources[name]
+        who = system_principal(given.tenant)
         async with self._turns[name]:
-            return await self._sync.run(
-                system_principal(given.tenant),
-                rules,
-                connector,
-                confirm_deletions=confirm_deletions,
-                progress=progress,
-            )
+            await self._runs.begin_source_run(who, name)
+            try:
+                report = await self._sync.run(
+                    who, rules, connector, confirm_deletions=confirm_deletions, progress=progress
+                )
+            except BasculeError as error:
+                await self._runs.end_source_run(who, name, SourceOutcome(error=error.message))
+                raise
+            await self._runs.end_source_run(who, name, _outcome(report))
+            return report
+
+    async def begin(self, name: str, *, confirm_deletions: bool = False) -> None:
+        """`run` in the background, until `aclose`. Returns once it has begun. Raises Conflict while it runs already."""
+        if self._turns[name].locked():
+            raise Conflict("The source is being read already.")
+        await self._runs.begin_source_run(system_principal(self._sources[name][0].tenant), name)
+        task = asyncio.create_task(self._run_alone(name, confirm_deletions))
+        self._begun.add(task)
+        task.add_done_callback(self._begun.discard)
+
+    async def aclose(self) -> None:
+        for task in list(self._begun):
+            task.cancel()
+        await asyncio.gather(*self._begun, return_exceptions=True)
+
+    async def _run_alone(self, name: str, confirm_deletions: bool) -> None:
+        try:
+            _log(await self.run(name, confirm_deletions=confirm_deletions))
+        except BasculeError as error:
+            log.warning("source %s: %s", name, error.message)
+        except Exception:
+            log.exception("source %s: this run failed", name)
 
     @asynccontextmanager
     async def kept(self) -> AsyncIterator[None]:
@@ -77,6 +109,21 @@ class Sources:
                 except Exception:
                     log.exception("source %s: this run failed; the next one comes as planned", name)
             await asyncio.sleep(every_s)
+
+
+def _outcome(report: SyncReport) -> SourceOutcome:
+    """What is kept of a report: no names of documents."""
+    return SourceOutcome(
+        taken=report.taken,
+        unchanged=report.unchanged,
+        deleted=report.deleted,
+        rights_changed=report.rights_changed,
+        held_back=report.held_back,
+        reason=report.reason,
+        stopped=report.stopped,
+        partial=report.partial,
+        skipped=dict(Counter(item.reason for item in report.skipped).most_common(MOST_REASONS)),
+    )
 
 
 def _log(report: SyncReport) -> None:
@@ -103,7 +150,8 @@ async def open_sources(app: App, resources: Resources, stack: AsyncExitStack) ->
         own = StoreSettings(kind=given.kind, **(given.model_extra or {}))
         connector: Connector = await connect_plugin(stack, "connectors", at, own, resources)
         opened[name] = (given, _rules(name, given), connector)
-    app.sources = Sources(Sync(app.catalogue, app.ingest), opened, lambda: app.jobs.state == "worker")
+    app.sources = Sources(Sync(app.catalogue, app.ingest), opened, lambda: app.jobs.state == "worker", app.catalogue)
+    stack.push_async_callback(app.sources.aclose)
 
 
 async def _fetch_document(fetcher: Fetcher, limit_bytes: int, url: str) -> SourceItem | SkippedItem:

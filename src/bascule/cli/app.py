@@ -25,6 +25,7 @@ from bascule.cli import (
     models,
     questions,
     routes,
+    source_list,
     sync,
 )
 from bascule.cli.output import Output
@@ -60,6 +61,7 @@ for module in (
     admin,
     ingest,
     sync,
+    source_list,
     questions,
     documents,
     collections,

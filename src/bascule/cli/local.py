@@ -30,6 +30,7 @@ from bascule.core.rights import Rights
 from bascule.rag.ingest import Ingest
 from bascule.rag.questions import Questions
 from bascule.server.collections import view_of, views
+from bascule.server.sources import source_views
 from bascule.server.views import ChunkView, DocumentView, HitView, JobView, KeyView
 from bascule.settings import load
 
@@ -133,6 +134,9 @@ class LocalBackend:
 
     async def job(self, job_id: str) -> Plain:
         return _plain(JobView.of(await self.app.catalogue.job(self._needs(SCOPE_INGEST), job_id)))
+
+    async def sources(self) -> list[Plain]:
+        return [_plain(view) for view in await source_views(self.app, self._needs(SCOPE_ADMIN))]
 
     async def collections(self) -> list[Plain]:
         who = self._needs(SCOPE_ASK)

@@ -87,6 +87,9 @@ class RemoteBackend:
     async def job(self, job_id: str) -> Plain:
         return dict(await self._call("GET", f"/v1/jobs/{quote(job_id, safe='')}"))
 
+    async def sources(self) -> list[Plain]:
+        return list((await self._call("GET", "/v1/sources"))["data"])
+
     async def collections(self) -> list[Plain]:
         return list((await self._call("GET", "/v1/collections"))["data"])
 

@@ -21,6 +21,7 @@ from bascule.db.remains import SqlRemains
 from bascule.db.reprocess import SqlReprocess
 from bascule.db.retention import SqlRetention
 from bascule.db.routes import SqlRoutes
+from bascule.db.source_runs import SqlSourceRuns
 from bascule.db.sources import SqlSources
 from bascule.db.traces import SqlTraces
 from bascule.db.work import SqlWork
@@ -31,6 +32,7 @@ class SqlCatalogue(
     SqlTraces,
     SqlDocuments,
     SqlSources,
+    SqlSourceRuns,
     SqlJobControl,
     SqlWork,
     SqlGenerations,

@@ -28,6 +28,7 @@ from bascule.server.collections import COLLECTION_ROUTES
 from bascule.server.jobs import JOB_ROUTES
 from bascule.server.route import Route
 from bascule.server.routes import ROUTE_ROUTES
+from bascule.server.sources import SOURCE_ROUTES
 from bascule.server.views import (
     ChunkList,
     DocumentList,
@@ -154,6 +155,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     ),
     *JOB_ROUTES,
     *ROUTE_ROUTES,
+    *SOURCE_ROUTES,
     Route(
         method="GET",
         path="/v1/calls",

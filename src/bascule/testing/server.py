@@ -172,6 +172,9 @@ class FakeCatalogue:
     async def call(self, principal: Principal, call_id: str) -> Any:
         raise NotFound("There is no such thing, or you may not see it.")
 
+    async def source_runs(self, principal: Principal) -> dict[str, Any]:
+        return {}
+
     async def collection_facts(self, principal: Principal, name: str | None = None) -> list[CollectionFacts]:
         found = await self.collections(principal)
         if name not in (None, "handbook"):
@@ -362,6 +365,7 @@ class FakeApp:
         self.reembed: FakeReembed | None = FakeReembed()
         self.embedders = None
         self.retention = None
+        self.sources = None
         self.routes = FakeRoutes()
         self.degraded: list[str] = ["lexical_only: no embedding model"]
 
