@@ -74,7 +74,7 @@ async def test_what_cannot_be_kept_is_refused_and_all_is_well_when_the_disk_is(t
         # And it opens again, with everything.
         async with aiohttp.ClientSession() as http:
             async with running(settings_for(data)) as (url, app, _):
-                again = StorageWorld(url, app, world.admin, http, world.accepted, world.calls, world.keys)
+                again = StorageWorld(url, app, world.admin, http, world.accepted, world.tried, world.calls, world.keys)
                 await again.whole()
 
 

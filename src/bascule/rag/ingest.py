@@ -22,6 +22,7 @@ from bascule.core.errors import (
     IngestError,
     InvalidRequest,
     NotFound,
+    RequestError,
     ScopeMissing,
     StorageError,
     UpstreamError,
@@ -122,6 +123,7 @@ class Ingest:
         )
         accepted: list[NewDocument] = []
         skipped: list[SkippedItem] = []
+        handed_over = False
         try:
             async for item in _each(items):
                 refused = self._refusal(item)
@@ -129,10 +131,14 @@ class Ingest:
                     skipped.append(refused)
                 elif isinstance(item, SourceItem):
                     accepted.append(await self._store(item, rights, source))
+            handed_over = True
             job = await self._catalogue.accept(principal, target, accepted)
-        except BaseException:
-            for document in accepted:
-                await self._blobs.delete(document.blob)
+        except BaseException as error:
+            # A store that did not answer, or a caller who left, says nothing of whether it was committed: bytes that nobody needs
+            # are then found as orphans.
+            if not handed_over or isinstance(error, RequestError):
+                for document in accepted:
+                    await self._blobs.delete(document.blob)
             raise
         await self._jobs.submit(KIND, principal.tenant, job.id)
         return job, skipped

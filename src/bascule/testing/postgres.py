@@ -33,9 +33,26 @@ class PostgresUnavailable(AssertionError):
 
 
 class PostgresServer:
-    def __init__(self, folder: Path, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, folder: Path, start: Callable[[], subprocess.Popen[bytes]]) -> None:
         self._folder = folder
-        self._process = process
+        self._start = start
+        self._process = start()
+
+    @property
+    def socket(self) -> str:
+        """The file that it listens on."""
+        return str(self._folder / ".s.PGSQL.5432")
+
+    def restart(self) -> None:
+        """Disconnects everybody, stops, and starts again on the same data."""
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(START_S)
+        self._process = self._start()
+        self.wait()
+
+    def wait(self) -> None:
+        """Until it takes connections. Raises PostgresUnavailable."""
+        _wait(self, self._folder, self._process)
 
     def url(self, database: str = "postgres") -> str:
         return f"postgresql+psycopg://postgres@/{database}?host={self._folder}"
@@ -80,11 +97,14 @@ def _start() -> PostgresServer:
     command = [programs / "postgres", "-D", data, "-k", folder, "-c", "listen_addresses=", "-c", "max_connections=200"]
     command += ["-c", "shared_buffers=32MB"]
     log = (folder / "log").open("wb")
-    process = subprocess.Popen(
-        list(map(str, command)), stdout=log, stderr=log, preexec_fn=_die_with_parent(), cwd="/", **_as(user)
-    )
-    found = PostgresServer(folder, process)
-    _wait(found, folder, process)
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            list(map(str, command)), stdout=log, stderr=log, preexec_fn=_die_with_parent(), cwd="/", **_as(user)
+        )
+
+    found = PostgresServer(folder, start)
+    found.wait()
     return found
 
 

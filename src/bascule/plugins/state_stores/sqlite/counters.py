@@ -14,12 +14,15 @@ from bascule.plugins.state_stores.sqlite.entries import BATCH, KEPT_US
 _ADMITTED: Final = Admission(True)
 _RATE_SLACK: Final = 1e-6
 _SECOND_US: Final = 1_000_000
+LONGEST_LEASE_US: Final = 60 * _SECOND_US  # one that ends later was given before the clock was set back
 
 
 def admit(db: sqlite3.Connection, now_us: int, key: str, limit: float, window_us: int, amount: float) -> Admission:
     """GCRA as ITU-T I.371's continuous-state leaky bucket: a level that sinks by `limit` in each window, never above it."""
     kept = db.execute("SELECT level, at_us FROM rates WHERE key = ?", (key,)).fetchone()
     level = max(0.0, kept[0] - max(0, now_us - kept[1]) * limit / window_us) if kept else 0.0
+    if kept and kept[1] > now_us:  # the clock was set back: the level sinks from now on, not from then
+        db.execute("UPDATE rates SET at_us = ? WHERE key = ?", (now_us, key))
     over = level + amount - limit
     if over > _RATE_SLACK:
         return Admission(False, math.ceil(over * window_us / limit) / 1e6, key)
@@ -81,7 +84,7 @@ def _change(db: sqlite3.Connection, key: str, ends_us: int, by: float) -> None:
 def lease(db: sqlite3.Connection, now_us: int, key: str, ttl_us: int, began_us: int | None) -> Lease:
     """Tokens are at least the time, so that they grow also when the file was moved away. `began_us` None: never "done"."""
     found = db.execute("SELECT token, until_us, done_us, free FROM leases WHERE key = ?", (key,)).fetchone()
-    if found and not found[3] and found[1] > now_us:
+    if found and not found[3] and now_us < found[1] <= now_us + LONGEST_LEASE_US:
         if found[2] is None:
             return Lease("held", found[0])
         if began_us is not None and found[2] >= began_us:

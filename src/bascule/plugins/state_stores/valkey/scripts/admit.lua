@@ -5,6 +5,7 @@ local level = 0
 local kept = call('GET', key)
 if kept then
   local was, at = string.match(kept, '^(%S+) (%S+)$')
+  if tonumber(at) > now then call('SET', key, was .. ' ' .. whole(now), 'KEEPTTL') end -- the clock was set back
   level = math.max(0, tonumber(was) - math.max(0, now - tonumber(at)) * limit / window)
 end
 local over = level + amount - limit
