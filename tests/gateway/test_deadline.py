@@ -7,6 +7,7 @@ import pytest
 
 from bascule.core.embedding import EmbeddingRequest
 from bascule.core.errors import UpstreamTimeout
+from bascule.gateway.alarm import LongAlarm
 from bascule.testing.gateway import ScriptedModel, bench, call, collect, http_client, openai_provider, request, until
 from bascule.testing.upstream import Fault, fake_upstream
 
@@ -80,3 +81,29 @@ async def test_a_timeout_never_reaches_into_what_the_caller_does_between_two_chu
         with pytest.raises(UpstreamTimeout):
             await anext(chunks)
         await stream.aclose()
+
+
+async def test_an_alarm_that_rings_between_two_waits_ends_the_next_one_before_it_begins() -> None:
+    alarm = LongAlarm(0.0)
+    with alarm:
+        pass
+    await until(lambda: alarm._over)
+    with pytest.raises(TimeoutError), alarm:
+        raise AssertionError("it began")
+    other = LongAlarm(30.0)
+    for _ in range(2):
+        with other:
+            await asyncio.sleep(0)
+    other.off()
+
+
+async def test_an_alarm_does_not_take_a_cancellation_of_others_for_its_own() -> None:
+    async def wait() -> None:
+        with LongAlarm(30.0):
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

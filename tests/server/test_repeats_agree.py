@@ -233,3 +233,27 @@ async def test_repetitions_are_answered_at_once_at_all() -> None:
     assert await compare([ask] * 3 + [("revoke", 1)] + [ask] * 3) == 1
     assert await compare([ask] * 3 + [("reload", "n")] + [ask] * 4) == 3
     assert await compare([("ask", 0, 0, 0, 0)] * 9) == 4  # six a minute
+
+
+async def test_a_connection_rests_from_its_last_answer_on_and_never_while_it_is_asked_something() -> None:
+    world = World(at_once=True)
+    await world.auth.refresh()
+    data = request(1, 0, 0, 0)
+    for _ in range(4):
+        await world.send(data)
+        timer = world.protocol.timeout_keep_alive_task
+        assert timer is not None
+        world.protocol.timeout_keep_alive_handler()  # as if it rang now
+        assert not world.transport.closed
+        timer.cancel()
+    world.protocol.data_received(data[:20])
+    world.protocol._used_s -= 1_000.0
+    world.protocol.timeout_keep_alive_handler()
+    assert not world.transport.closed  # a head that is slow is ended by others, sooner
+    assert b"HIT" in await world.send(data[20:])
+    world.protocol._used_s -= 1_000.0
+    world.protocol.timeout_keep_alive_handler()
+    assert world.transport.closed
+    for left in (world.protocol.timeout_keep_alive_task, timer):
+        if left is not None:
+            left.cancel()

@@ -41,6 +41,42 @@ class Alarm:
             raise TimeoutError from error
 
 
+class LongAlarm(Alarm):
+    """One alarm over many waits: it is set once and cancels only what is inside when it rings, never what happens between the
+    waits; rung between two, it ends the next one before it begins. Whoever made it ends it by `off`."""
+
+    __slots__ = ("_inside", "_over")
+
+    def __init__(self, left_s: float) -> None:
+        super().__init__(left_s)
+        self._inside = self._over = False
+        self._handle = asyncio.get_running_loop().call_later(left_s, self._ring)
+
+    def __enter__(self) -> None:
+        if self._over:
+            raise TimeoutError
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._before = task.cancelling()
+        self._inside = True
+
+    def _ring(self) -> None:
+        self._over = True
+        if self._inside:
+            super()._ring()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._inside = False
+        if self._rang and self._task.uncancel() <= self._before and kind is asyncio.CancelledError:
+            raise TimeoutError from error
+
+    def off(self) -> None:
+        self._handle.cancel()
+
+
 async def within(work: Coroutine[Any, Any, T], left_s: float) -> T:
     """What `work` returns. Raises TimeoutError when it takes longer than `left_s` seconds."""
     try:

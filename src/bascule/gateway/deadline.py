@@ -9,7 +9,7 @@ from bascule.core.chat import ChatChunk, ChatRequest, ChatResponse, ChatStream
 from bascule.core.deadlines import Deadline
 from bascule.core.embedding import EmbeddingRequest, EmbeddingResponse
 from bascule.core.errors import UpstreamTimeout
-from bascule.gateway.alarm import Alarm, within
+from bascule.gateway.alarm import LongAlarm, within
 from bascule.gateway.layer import Model
 from bascule.gateway.routes import Route
 
@@ -63,10 +63,11 @@ class Deadlines:
 
 async def _timed(inner: ChatStream, deadline: Deadline) -> AsyncIterator[ChatChunk]:
     # The timeout never spans a yield: it would then cancel whatever the caller does with the chunk.
-    chunks = aiter(inner)
+    chunks, alarm = aiter(inner), LongAlarm(deadline.left_s())
     try:
         while True:
-            with Alarm(deadline.check()):
+            deadline.check()
+            with alarm:
                 try:
                     chunk = await anext(chunks)
                 except StopAsyncIteration:
@@ -75,4 +76,5 @@ async def _timed(inner: ChatStream, deadline: Deadline) -> AsyncIterator[ChatChu
     except TimeoutError:
         raise UpstreamTimeout(_MESSAGE) from None
     finally:
+        alarm.off()
         await inner.aclose()

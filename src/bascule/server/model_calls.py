@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import sys
 from array import array
@@ -18,6 +17,7 @@ from bascule.core.deadlines import Deadline
 from bascule.core.embedding import EmbeddingRequest, EmbeddingResponse
 from bascule.core.errors import InvalidRequest, NotFound, StorageError, UpstreamUnavailable
 from bascule.core.principals import SCOPE_ASK, SCOPE_CHAT, Principal
+from bascule.gateway.alarm import Alarm
 from bascule.gateway.token_numbers import text_of_tokens
 from bascule.server.bodies import decode
 from bascule.server.cache_wishes import cache_wishes, wished_timeout_s
@@ -82,7 +82,7 @@ async def pass_on(exchange: Exchange, stream: ChatStream, call: Call) -> None:
     finished = False
     try:
         await exchange.begin_events(call_headers(call))
-        async with asyncio.timeout(call.deadline.left_s() + _STALL_S):
+        with Alarm(call.deadline.left_s() + _STALL_S):
             async for chunk in stream:
                 await exchange.push(event(chunk.data, chunk.event))
                 finished = finished or chunk.last

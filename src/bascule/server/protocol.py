@@ -97,8 +97,7 @@ class Protocol(HttpToolsProtocol):
             if reply is not None:
                 self.head_since_s = 0.0
                 self.transport.write(reply)
-                self.server_state.total_requests += 1
-                self._rest()
+                self.on_response_complete()
                 return
             self._data = data
         super().data_received(data)
@@ -110,20 +109,39 @@ class Protocol(HttpToolsProtocol):
         answered = cycle is None or (cycle.response_complete and cycle.keep_alive)
         return answered and self._between and not self.flow.write_paused and not self.transport.is_closing()
 
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._rest()
+
     def _rest(self) -> None:
-        """Wait for the next request. The timer of the last rest goes on: setting one for each would cost more than it is worth."""
+        """Wait for the next request. The timer of the last rest goes on: one for each would cost more than it is worth."""
         self._used_s = self.loop.time()
         if self.timeout_keep_alive_task is None:
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+            self._rest_for(self.timeout_keep_alive)
+
+    def _rest_for(self, left_s: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(left_s, self.timeout_keep_alive_handler)
 
     def timeout_keep_alive_handler(self) -> None:
-        left_s = self._used_s + self.timeout_keep_alive - self.loop.time()
-        if left_s > 0 and not self.transport.is_closing():
-            self.timeout_keep_alive_task = self.loop.call_later(left_s, self.timeout_keep_alive_handler)
-        else:
+        busy = bool(self.head_since_s) or not (self.cycle is None or self.cycle.response_complete)
+        left_s = self.timeout_keep_alive if busy else self._used_s + self.timeout_keep_alive - self.loop.time()
+        if self.transport.is_closing() or left_s <= 0:
             super().timeout_keep_alive_handler()
+        else:
+            self._rest_for(left_s)
+
+    def _unset_keepalive_if_required(self) -> None:
+        """Not while the connection lives: see `_rest`."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        super()._unset_keepalive_if_required()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
