@@ -39,8 +39,19 @@ def list_documents(
     if json_mode:
         out.document({"data": found})
         return
-    rows = ((d["id"], d["collection"], d["state"], d["title"] or d["name"], d["chunk_count"], rights(d)) for d in found)
-    out.table(("id", "collection", "state", "title", "chunks", "rights"), rows, "No documents.")
+    rows = (
+        (
+            d["id"],
+            d["collection"],
+            d["state"],
+            d["title"] or d["name"],
+            d["chunk_count"],
+            rights(d),
+            len(d["alike"]) or "",
+        )
+        for d in found
+    )
+    out.table(("id", "collection", "state", "title", "chunks", "rights", "alike"), rows, "No documents.")
 
 
 @documents_app.command("show")

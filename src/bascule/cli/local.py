@@ -30,6 +30,7 @@ from bascule.core.rights import Rights
 from bascule.rag.ingest import Ingest
 from bascule.rag.questions import Questions
 from bascule.server.collections import view_of, views
+from bascule.server.documents import seen
 from bascule.server.sources import source_views
 from bascule.server.views import ChunkView, DocumentView, HitView, JobView, KeyView
 from bascule.settings import load
@@ -169,11 +170,11 @@ class LocalBackend:
     async def documents(self, collection: str | None, limit: int, after: str | None) -> list[Plain]:
         who = self._needs(SCOPE_ASK)
         found = await self.app.catalogue.documents(who, collection, limit, after)
-        return [_plain(DocumentView.of(document, who)) for document in found]
+        return [_plain(view) for view in await seen(self.app, who, found)]
 
     async def document(self, document_id: str) -> Plain:
         who = self._needs(SCOPE_ASK)
-        return _plain(DocumentView.of(await self.app.catalogue.document(who, document_id), who))
+        return _plain((await seen(self.app, who, [await self.app.catalogue.document(who, document_id)]))[0])
 
     async def chunks(self, document_id: str) -> list[Plain]:
         found = await self.app.catalogue.document_chunks(self._needs(SCOPE_ASK), document_id)

@@ -182,6 +182,7 @@ class DocumentCommit(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: str
     report: Mapping[str, Any]
     prepared: str = ""
+    signature: bytes = b""
 
 
 class Work(Protocol):
@@ -205,6 +206,7 @@ class Work(Protocol):
         fingerprint: str,
         report: Mapping[str, Any],
         prepared: str = "",
+        signature: bytes = b"",
     ) -> bool:
         """New version, its chunks, its outbox row and the item's end, in one transaction. False when the document was
         deleted or superseded meanwhile: the write of one racing with its delete loses. False and queued again when the

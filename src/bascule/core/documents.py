@@ -116,6 +116,7 @@ class PreparedDocument(msgspec.Struct, frozen=True, kw_only=True):
     media_type: str
     chunks: tuple[ChunkDraft, ...]
     report: Mapping[str, Any]
+    signature: bytes = b""  # see `rag.signature`
 
 
 class IndexedChunk(msgspec.Struct, frozen=True, kw_only=True):

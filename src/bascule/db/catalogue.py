@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from sqlalchemy import Connection
 
 from bascule.core.errors import StorageError
+from bascule.db.alike import SqlAlikes
 from bascule.db.audit import SqlAudit
 from bascule.db.calls import SqlCalls
 from bascule.db.documents import SqlDocuments
@@ -31,6 +32,7 @@ class SqlCatalogue(
     SqlPassages,
     SqlTraces,
     SqlDocuments,
+    SqlAlikes,
     SqlSources,
     SqlSourceRuns,
     SqlJobControl,

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row
 from bascule.core.catalogue import WorkItem
 from bascule.core.documents import IndexedChunk
 from bascule.core.generations import REPROCESS
+from bascule.db.alike import keep_signature
 from bascule.db.generation_rows import BUILDING, generations
 from bascule.db.outbox import queue_change
 from bascule.db.tables import chunks as chunk_table
@@ -29,6 +30,7 @@ def commit_document(
     fingerprint: str,
     report: Mapping[str, Any],
     prepared: str = "",
+    signature: bytes = b"",
 ) -> bool:
     """See `core.catalogue.Work`. A commit repeated after its own success changes nothing and is true again."""
     generation = _generation(connection, item)
@@ -44,6 +46,7 @@ def commit_document(
         return False
     version = row.version + 1
     _replace_chunks(connection, item, version, new_chunks, fingerprint)
+    keep_signature(connection, item.document_id, signature)
     acl_id = row.pending_acl_id if row.pending_acl_id is not None else row.acl_id
     connection.execute(
         sa.update(documents)
@@ -178,6 +181,7 @@ def _prepares_again(connection: Connection, item: WorkItem) -> bool:
 def _withdraw(connection: Connection, item: WorkItem, row: Row[Any]) -> None:
     connection.execute(sa.delete(vectors).where(vectors.c.document_id == item.document_id))
     connection.execute(sa.delete(chunk_table).where(chunk_table.c.document_id == item.document_id))
+    keep_signature(connection, item.document_id, b"")
     bare = {"chunk_count": 0, "served_hash": "", "served_blob": ""}
     connection.execute(sa.update(documents).where(documents.c.id == item.document_id).values(bare))
     queue_change(connection, "index", item.tenant, item.document_id, row.collection_id, row.acl_id)

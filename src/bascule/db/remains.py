@@ -9,6 +9,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy import Connection, Select
 
+from bascule.db.alike import signature_bands
 from bascule.db.ledger import Deletion
 from bascule.db.store import Store
 from bascule.db.tables import (
@@ -60,7 +61,7 @@ def _alive(connection: Connection, ids: Sequence[str]) -> Iterator[str]:
 
 
 def _remains(connection: Connection, ids: Sequence[str]) -> dict[str, int]:
-    found = dict.fromkeys(("documents", "passages", "vectors", "jobs", "traces"), 0)
+    found = dict.fromkeys(("documents", "passages", "vectors", "signatures", "jobs", "traces"), 0)
     for part in _parts(ids):
         for place, query in _queries(part).items():
             found[place] += connection.execute(query).scalar() or 0
@@ -77,6 +78,7 @@ def _queries(ids: Sequence[str]) -> dict[str, Select[Any]]:
         "documents": sa.select(count).select_from(documents).where(documents.c.id.in_(ids), texts),
         "passages": sa.select(count).select_from(chunks).where(chunks.c.document_id.in_(ids)),
         "vectors": sa.select(count).select_from(vectors).where(vectors.c.document_id.in_(ids)),
+        "signatures": sa.select(count).select_from(signature_bands).where(signature_bands.c.document_id.in_(ids)),
         "jobs": sa.select(count).select_from(items).where(items.c.document_id.in_(ids), words),
         "traces": answers.where(trace_documents.c.document_id.in_(ids), traces.c.scrubbed.is_(False)),
     }

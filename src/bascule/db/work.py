@@ -55,10 +55,11 @@ class SqlWork(Store):
         fingerprint: str,
         report: Mapping[str, Any],
         prepared: str = "",
+        signature: bytes = b"",
     ) -> bool:
         need_system(principal)
         return await self._write(
-            lambda c: commit_document(c, item, title, media_type, chunks, fingerprint, report, prepared)
+            lambda c: commit_document(c, item, title, media_type, chunks, fingerprint, report, prepared, signature)
         )
 
     async def commit_documents(self, principal: Principal, commits: Sequence[DocumentCommit]) -> None:
@@ -129,8 +130,8 @@ class SqlWork(Store):
 
 def _commit_all(connection: Connection, commits: Sequence[DocumentCommit]) -> None:
     for each in commits:
-        one = (each.item, each.title, each.media_type, each.chunks, each.fingerprint, each.report, each.prepared)
-        commit_document(connection, *one)
+        one = (each.item, each.title, each.media_type, each.chunks, each.fingerprint, each.report)
+        commit_document(connection, *one, each.prepared, each.signature)
 
 
 def _claim(connection: Connection, principal: Principal, job_id: str, limit: int) -> list[WorkItem]:

@@ -297,6 +297,7 @@ class Ingest:
             fingerprint=mark,
             report=prepared.report,
             prepared=self.preparation(item.collection.name),
+            signature=prepared.signature,
         )
 
     async def _commit_all(self, principal: Principal, commits: Sequence[DocumentCommit]) -> None:
@@ -321,6 +322,7 @@ class Ingest:
                 one.fingerprint,
                 one.report,
                 one.prepared,
+                one.signature,
             )
         except BasculeError as error:
             await self._fail(principal, one.item, error.message, error.code, retry=error.retryable)

@@ -19,6 +19,7 @@ from bascule.rag.clean import Cleaned, clean, clean_line
 from bascule.rag.detect import MEDIA_TYPES, Detected, detect
 from bascule.rag.quality import quality
 from bascule.rag.redact import redact, redact_blocks, value_of
+from bascule.rag.signature import signature
 
 Parsers = Callable[[str], Parser]
 RedactMode = Literal["mask", "pseudonymise", "drop", "keep", "off"]
@@ -86,7 +87,13 @@ def prepare(
         "quality": quality(text),
         "tokens_by": counter.name,
     }
-    return PreparedDocument(title=title, media_type=MEDIA_TYPES.get(detected.kind, ""), chunks=chunks, report=report)
+    return PreparedDocument(
+        title=title,
+        media_type=MEDIA_TYPES.get(detected.kind, ""),
+        chunks=chunks,
+        report=report,
+        signature=signature(text),
+    )
 
 
 def reveal(data: bytes, name: str, media_type: str, parsers: Parsers, wanted: str, key: bytes) -> PreparedDocument:

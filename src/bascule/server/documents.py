@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bascule.core.errors import NotFound
@@ -12,6 +13,8 @@ from bascule.server.views import ChunkList, ChunkView, DocumentList, DocumentVie
 
 if TYPE_CHECKING:
     from bascule.bootstrap import App
+    from bascule.core.documents import Document
+    from bascule.core.principals import Principal
     from bascule.rag.ingest import Ingest
 
 
@@ -45,12 +48,19 @@ async def list_documents(inquiry: Inquiry) -> DocumentList:
     found = await inquiry.app.catalogue.documents(inquiry.principal, wanted.collection, wanted.limit + 1, wanted.after)
     page = found[: wanted.limit]
     more = page[-1].id if len(found) > wanted.limit else None
-    return DocumentList([DocumentView.of(document, inquiry.principal) for document in page], more)
+    return DocumentList(await seen(inquiry.app, inquiry.principal, page), more)
+
+
+async def seen(app: App, principal: Principal, documents: Sequence[Document]) -> list[DocumentView]:
+    """With what is like each of them."""
+    alikes = await app.catalogue.alikes(principal, [document.id for document in documents])
+    return [DocumentView.of(document, principal, alikes.get(document.id, ())) for document in documents]
 
 
 async def show_document(inquiry: Inquiry) -> DocumentView:
     """GET /v1/documents/{id}."""
-    return DocumentView.of(await inquiry.app.catalogue.document(inquiry.principal, inquiry.id), inquiry.principal)
+    found = await inquiry.app.catalogue.document(inquiry.principal, inquiry.id)
+    return (await seen(inquiry.app, inquiry.principal, [found]))[0]
 
 
 async def delete_document(inquiry: Inquiry) -> None:

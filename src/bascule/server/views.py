@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -20,7 +20,8 @@ class RightsView(msgspec.Struct, frozen=True):
 
 
 class DocumentView(msgspec.Struct, frozen=True, kw_only=True):
-    """`rights` and `report` (what cleaning and redaction removed) are shown to the owner and to administrators only."""
+    """`rights` and `report` (what cleaning and redaction removed) are shown to the owner and to administrators only. `alike`:
+    up to five other documents that say nearly the same, of those the caller may read."""
 
     id: str
     collection: str
@@ -39,9 +40,10 @@ class DocumentView(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: str
     rights: RightsView | None
     report: Mapping[str, Any] | None
+    alike: Sequence[str] = ()
 
     @classmethod
-    def of(cls, document: Document, principal: Principal) -> DocumentView:
+    def of(cls, document: Document, principal: Principal, alike: Sequence[str] = ()) -> DocumentView:
         mine = is_keeper(document, principal)
         rights = document.rights
         return cls(
@@ -62,6 +64,7 @@ class DocumentView(msgspec.Struct, frozen=True, kw_only=True):
             updated_at=document.updated_at,
             rights=RightsView(sorted(rights.allow), sorted(rights.deny), rights.owner) if mine else None,
             report=document.report if mine else None,
+            alike=alike,
         )
 
 

@@ -172,6 +172,9 @@ class FakeCatalogue:
     async def call(self, principal: Principal, call_id: str) -> Any:
         raise NotFound("There is no such thing, or you may not see it.")
 
+    async def alikes(self, principal: Principal, document_ids: Sequence[str]) -> dict[str, list[str]]:
+        return {}
+
     async def source_runs(self, principal: Principal) -> dict[str, Any]:
         return {}
 

@@ -180,7 +180,8 @@ class Console:
         asked = _query(exchange)
         collection = asked.get("collection") or None
         found = await self._app.catalogue.documents(principal, collection, _PAGE + 1, asked.get("after") or None)
-        rows = [words.DocumentRow.of(document, principal) for document in found[:_PAGE]]
+        alikes = await self._app.catalogue.alikes(principal, [document.id for document in found[:_PAGE]])
+        rows = [words.DocumentRow.of(d, principal, len(alikes.get(d.id, ()))) for d in found[:_PAGE]]
         after = rows[-1].id if len(found) > _PAGE else ""
         return self._page(
             "documents.html", rows=rows, after=after, collection=collection or "", first="after" not in asked

@@ -58,9 +58,10 @@ class DocumentRow(msgspec.Struct, frozen=True):
     reason: str
     allow: list[str] | None
     deny: list[str] | None
+    alike: int = 0
 
     @classmethod
-    def of(cls, document: Document, principal: Principal) -> DocumentRow:
+    def of(cls, document: Document, principal: Principal, alike: int = 0) -> DocumentRow:
         mine = is_keeper(document, principal)
         return cls(
             document.id,
@@ -72,6 +73,7 @@ class DocumentRow(msgspec.Struct, frozen=True):
             document.reason,
             sorted(document.rights.allow) if mine else None,
             sorted(document.rights.deny) if mine else None,
+            alike,
         )
 
 
