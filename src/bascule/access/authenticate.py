@@ -46,8 +46,10 @@ class Authenticator:
         """Read keys and memberships again. Raises StorageError; what was known stays."""
         mark = await self._keys.change_mark()  # first: a change during the reads is then seen by the next look
         records = await self._keys.active_keys()
-        directory = await self._keys.all_memberships()
-        found = {bytes.fromhex(record.secret_hash): _entry(record, directory) for record in records}
+        directory, off = await self._keys.all_memberships(), await self._keys.inactive_subjects()
+        found = {
+            bytes.fromhex(r.secret_hash): _entry(r, directory) for r in records if (r.tenant, r.subject) not in off
+        }
         # What has not changed stays the same object: much is kept elsewhere for as long as it is.
         kept = {hashed: was for hashed, was in self._entries.items() if found.get(hashed) == was}
         self._entries = found | kept

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from bascule.access.authenticate import Authenticator
+from bascule.access.directory import DirectoryService
 from bascule.access.keys import KeyService
 from bascule.access.rights import RightsService
 from bascule.bootstrap.app import App
@@ -118,7 +119,8 @@ async def _open(settings: Settings, stack: AsyncExitStack, source: Callable[[], 
         state=state,
         authenticator=authenticator,
         keys=KeyService(catalogue, catalogue),
-        rights=RightsService(catalogue, catalogue),
+        rights=RightsService(catalogue, catalogue, catalogue),
+        directory=DirectoryService(catalogue, catalogue),
         jobs=jobs,
         calls=calls,
         degraded=degraded,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bascule.access.authenticate import Authenticator
+from bascule.access.directory import DirectoryService
 from bascule.access.keys import KeyService
 from bascule.access.rights import RightsService
 from bascule.core.connectors import SkippedItem, SourceItem
@@ -41,6 +42,7 @@ class App:
     authenticator: Authenticator
     keys: KeyService
     rights: RightsService
+    directory: DirectoryService
     jobs: DurableJobs
     calls: CallWriter
     ingest: Ingest | None = None

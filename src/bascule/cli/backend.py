@@ -14,7 +14,7 @@ import msgspec
 
 from bascule.core.connectors import SkippedItem, SourceItem
 from bascule.core.jobs import ANY_JOB, JobFilter, PauseKind
-from bascule.core.rights import Rights
+from bascule.core.rights import LevelKind, Rights
 
 Plain = dict[str, Any]
 JobAct = Literal["cancel", "pause", "resume", "retry"]
@@ -98,6 +98,16 @@ class Backend(Protocol):
     async def grant(self, document_id: str, allow: Sequence[str], deny: Sequence[str]) -> Plain: ...
 
     async def revoke(self, document_id: str, marks: Sequence[str]) -> Plain: ...
+
+    async def levels(self) -> list[Plain]: ...
+
+    async def set_level(
+        self, kind: LevelKind, name: str, allow: Sequence[str], deny: Sequence[str], collection: str
+    ) -> Plain: ...
+
+    async def inherit(self, document_id: str) -> Plain: ...
+
+    async def why(self, document_id: str, mark: str) -> Plain: ...
 
     async def create_key(self, wanted: KeyRequest) -> Plain:
         """The key's record with the key itself under "key": shown this once."""

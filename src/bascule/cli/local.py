@@ -26,11 +26,12 @@ from bascule.core.principals import (
     Principal,
     system_principal,
 )
-from bascule.core.rights import Rights
+from bascule.core.rights import LevelKind, Rights
 from bascule.rag.ingest import Ingest
 from bascule.rag.questions import Questions
 from bascule.server.collections import view_of, views
 from bascule.server.documents import seen
+from bascule.server.rights import LevelView
 from bascule.server.sources import source_views
 from bascule.server.views import ChunkView, DocumentView, HitView, JobView, KeyView
 from bascule.settings import load
@@ -197,6 +198,25 @@ class LocalBackend:
         after = await self.app.rights.revoke(who, document_id, marks)
         await self._ingest().settle()
         return _plain(DocumentView.of(after, who))
+
+    async def levels(self) -> list[Plain]:
+        return [_plain(LevelView.of(level)) for level in await self.app.rights.levels(self._needs(SCOPE_ADMIN))]
+
+    async def set_level(
+        self, kind: LevelKind, name: str, allow: Sequence[str], deny: Sequence[str], collection: str
+    ) -> Plain:
+        level = await self.app.rights.set_level(self._needs(SCOPE_ADMIN), kind, name, allow, deny, collection)
+        await self._ingest().settle()
+        return _plain(LevelView.of(level))
+
+    async def inherit(self, document_id: str) -> Plain:
+        who = self._needs(SCOPE_INGEST)
+        after = await self.app.rights.inherit(who, document_id)
+        await self._ingest().settle()
+        return _plain(DocumentView.of(after, who))
+
+    async def why(self, document_id: str, mark: str) -> Plain:
+        return _plain(await self.app.rights.why(self._needs(SCOPE_AUDIT), document_id, mark))
 
     async def create_key(self, wanted: KeyRequest) -> Plain:
         record, key = await self.app.keys.create(

@@ -15,7 +15,7 @@ from bascule.cli.backend import JobAct, KeyRequest, Plain
 from bascule.cli.http_peer import HttpPeer
 from bascule.core.connectors import SkippedItem, SourceItem
 from bascule.core.jobs import ANY_JOB, JobFilter, PauseKind
-from bascule.core.rights import Rights
+from bascule.core.rights import LevelKind, Rights
 
 PAGE: Final = 200
 BATCH: Final = 100
@@ -151,6 +151,23 @@ class RemoteBackend:
     async def _set(self, document_id: str, allow: set[str], deny: set[str]) -> Plain:
         body = {"allow": sorted(allow), "deny": sorted(deny)}
         return dict(await self._call("PUT", _at(document_id) + "/rights", body))
+
+    async def levels(self) -> list[Plain]:
+        return list((await self._call("GET", "/v1/rights"))["data"])
+
+    async def set_level(
+        self, kind: LevelKind, name: str, allow: Sequence[str], deny: Sequence[str], collection: str
+    ) -> Plain:
+        lists = {"allow": list(allow), "deny": list(deny)}
+        return dict(
+            await self._call("PUT", "/v1/rights", {"kind": kind, "name": name, "collection": collection, **lists})
+        )
+
+    async def inherit(self, document_id: str) -> Plain:
+        return dict(await self._call("DELETE", _at(document_id) + "/rights"))
+
+    async def why(self, document_id: str, mark: str) -> Plain:
+        return dict(await self._call("GET", f"{_at(document_id)}/rights?{urlencode({'as': mark})}"))
 
     async def create_key(self, wanted: KeyRequest) -> Plain:
         body = {

@@ -299,7 +299,13 @@ class Keys(Protocol):
 
     async def memberships(self, tenant: str, subject: str) -> frozenset[str]: ...
 
-    async def all_memberships(self) -> dict[tuple[str, str], frozenset[str]]: ...
+    async def all_memberships(self) -> dict[tuple[str, str], frozenset[str]]:
+        """(tenant, subject) -> groups, through other groups too; without users that are switched off."""
+        ...
+
+    async def inactive_subjects(self) -> frozenset[tuple[str, str]]:
+        """(tenant, subject) of users that are switched off."""
+        ...
 
 
 class AuditLog(Protocol):

@@ -47,12 +47,13 @@ class Partial(msgspec.Struct, frozen=True, kw_only=True):
 
 class KnownItem(msgspec.Struct, frozen=True, kw_only=True):
     """What the catalogue holds of a source's document. `metadata` is as the connector gave it; `failed`: it is not in search,
-    and its bytes are wanted again."""
+    and its bytes are wanted again. `rights` are its own; `inherits`: it has no allow list of its own."""
 
     document_id: str
     metadata: Mapping[str, Any]
     rights: Rights
     failed: bool = False
+    inherits: bool = False
 
 
 Change = SourceItem | SkippedItem | UnchangedItem | Partial

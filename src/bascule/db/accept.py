@@ -13,10 +13,11 @@ from bascule.core.errors import InvalidRequest, NotFound
 from bascule.core.ids import new_id
 from bascule.core.jobs import priority_of
 from bascule.core.principals import Principal
-from bascule.core.rights import Rights
+from bascule.core.rights import Given, Rights
 from bascule.db.jobviews import job_row
+from bascule.db.levels import ensure_collection_level, intern_given, place_again
 from bascule.db.outbox import queue_change
-from bascule.db.rights import intern, lock_document, may_change, parse_canonical
+from bascule.db.rights import lock_document, may_change, parse_canonical
 from bascule.db.tables import acls, collections, documents, items, jobs
 from bascule.db.values import now_text, to_json
 
@@ -51,6 +52,7 @@ def accept(
             created_at=now_text(),
         )
     )
+    ensure_collection_level(connection, principal.tenant, collection.id, parse_canonical(target.canonical))
     acceptance = _Acceptance(connection, principal, target, job_id)
     for ordinal, new in enumerate(new_documents):
         acceptance.take(new, ordinal)
@@ -85,6 +87,8 @@ class _Acceptance:
             _supersede(self._connection, row.id, "A newer version was accepted.")
             values |= self._content(new, item_id)
         self._update(row, values)
+        if values.get("source", row.source) != row.source:
+            place_again(self._connection, row.id)
         self._add_item(item_id, row.id, new, ordinal, "unchanged" if unchanged else "queued")
 
     def _current(self, external_id: str) -> tuple[Row[Any], Rights] | None:
@@ -99,8 +103,7 @@ class _Acceptance:
 
     def _create(self, new: NewDocument, item_id: str) -> str:
         document_id = new_id()
-        inherited = parse_canonical(self._collection.canonical)
-        rights = self._owned(new.rights if new.rights is not None else inherited, new.rights is not None, "")
+        given = self._given(new.rights, "")
         at = now_text()
         self._connection.execute(
             sa.insert(documents).values(
@@ -115,7 +118,7 @@ class _Acceptance:
                 chunk_count=0,
                 served_hash="",
                 served_blob="",
-                acl_id=intern(self._connection, self._principal.tenant, rights),
+                acl_id=self._intern(given, new.source, new.external_id),
                 report="{}",
                 key_id=self._principal.key_id,
                 created_at=at,
@@ -124,11 +127,23 @@ class _Acceptance:
         )
         return document_id
 
-    def _owned(self, rights: Rights, explicit: bool, owner_now: str) -> Rights:
+    def _given(self, rights: Rights | None, owner_now: str) -> Given:
         """Who brings a document owns it; only an admin may name another owner, or none by giving rights without one."""
         keeps = owner_now or self._principal.subject
-        owner = rights.owner if explicit and self._principal.is_admin else keeps
-        return Rights(allow=rights.allow, deny=rights.deny, owner=owner)
+        if rights is None:
+            return Given(allow=None, owner=keeps)
+        owner = rights.owner if self._principal.is_admin else keeps
+        return Given(allow=rights.allow, deny=rights.deny, owner=owner)
+
+    def _intern(self, given: Given, source: str, external_id: str) -> int:
+        return intern_given(
+            self._connection,
+            given,
+            tenant=self._principal.tenant,
+            collection_id=self._collection.id,
+            source=source,
+            external_id=external_id,
+        )
 
     def _content(self, new: NewDocument, item_id: str) -> dict[str, Any]:
         return {
@@ -152,18 +167,18 @@ class _Acceptance:
         new version commits, the old one is read only by those whom both sets let in."""
         if new.rights is None:
             return {}
-        given = self._owned(new.rights, True, now.owner)
-        acl_id = intern(self._connection, row.tenant, given)
+        given = self._given(new.rights, now.owner)
+        acl_id = self._intern(given, new.source, new.external_id)
         if not row.version or row.served_hash == new.content_hash:
             return {"acl_id": acl_id, "pending_acl_id": None}
         if row.pending_acl_id is not None and row.pending_acl_id == acl_id:
             return {}
-        both = Rights(
-            allow=now.allow & given.allow,
+        both = Given(
+            allow=now.allow & new.rights.allow,
             deny=now.deny | given.deny,
             owner=now.owner if now.owner == given.owner else "",
         )
-        interim = intern(self._connection, row.tenant, both)
+        interim = self._intern(both, new.source, new.external_id)
         return {"acl_id": interim, "pending_acl_id": acl_id if acl_id != interim else None}
 
     def _update(self, row: Row[Any], values: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from bascule.core.errors import StorageError
 from bascule.db.alike import SqlAlikes
 from bascule.db.audit import SqlAudit
 from bascule.db.calls import SqlCalls
+from bascule.db.directory import SqlDirectory
 from bascule.db.documents import SqlDocuments
 from bascule.db.engine import Database
 from bascule.db.generations import SqlGenerations
@@ -21,6 +22,7 @@ from bascule.db.passages import SqlPassages
 from bascule.db.remains import SqlRemains
 from bascule.db.reprocess import SqlReprocess
 from bascule.db.retention import SqlRetention
+from bascule.db.rights_admin import SqlLevels
 from bascule.db.routes import SqlRoutes
 from bascule.db.source_runs import SqlSourceRuns
 from bascule.db.sources import SqlSources
@@ -41,6 +43,8 @@ class SqlCatalogue(
     SqlReprocess,
     SqlRetention,
     SqlKeys,
+    SqlDirectory,
+    SqlLevels,
     SqlRoutes,
     SqlRemains,
     SqlAudit,

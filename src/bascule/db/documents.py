@@ -16,12 +16,13 @@ from bascule.core.generations import EmbeddedBy
 from bascule.core.ids import new_id
 from bascule.core.jobs import ANY_JOB, JobFilter
 from bascule.core.principals import SCOPE_INGEST, Principal
-from bascule.core.rights import Rights
+from bascule.core.rights import Given, Rights
 from bascule.db.accept import accept
 from bascule.db.deletion import delete_document
 from bascule.db.engine import insert_new
 from bascule.db.jobviews import job, jobs
 from bascule.db.ledger import DeletionLedger
+from bascule.db.levels import given_of, intern_given
 from bascule.db.outbox import queue_change
 from bascule.db.passages import readable_collections
 from bascule.db.rights import intern, need_scope, to_change, visible
@@ -78,7 +79,7 @@ class SqlDocuments(Store):
             await asyncio.to_thread(self.ledger.append, [done])
 
     async def set_rights(self, principal: Principal, document_id: str, rights: Rights) -> Document:
-        return await self.change_rights(principal, document_id, lambda _now: rights)
+        return await self._write(lambda c: _change_rights(c, principal, document_id, lambda _now: rights, whole=True))
 
     async def change_rights(
         self, principal: Principal, document_id: str, change: Callable[[Rights], Rights]
@@ -139,12 +140,40 @@ def _document_chunks(connection: Connection, principal: Principal, document_id: 
 
 
 def _change_rights(
-    connection: Connection, principal: Principal, document_id: str, change: Callable[[Rights], Rights]
+    connection: Connection,
+    principal: Principal,
+    document_id: str,
+    change: Callable[[Rights], Rights],
+    *,
+    whole: bool = False,
 ) -> Document:
+    """`change` sees the document's own deny list, not what the levels above it deny. A document that inherits goes on to do
+    so unless its allow list is changed, or all its rights are given anew (`whole`)."""
     row, now = to_change(connection, principal, document_id)
-    wanted = change(now)
+    own = given_of(connection, row.acl_id)
+    wanted = change(Rights(allow=now.allow, deny=own.deny, owner=now.owner))
     owner = wanted.owner if principal.is_admin and wanted.owner else now.owner
-    acl_id = intern(connection, row.tenant, Rights(allow=wanted.allow, deny=wanted.deny, owner=owner))
+    inherits = own.allow is None and not whole and wanted.allow == now.allow
+    return _give(
+        connection, row, Given(allow=None if inherits else wanted.allow, deny=wanted.deny, owner=owner), document_id
+    )
+
+
+def inherit_rights(connection: Connection, principal: Principal, document_id: str) -> Document:
+    """Drop what the document itself allows and denies. Raises as `to_change`."""
+    row, now = to_change(connection, principal, document_id)
+    return _give(connection, row, Given(allow=None, owner=now.owner), document_id)
+
+
+def _give(connection: Connection, row: Row[Any], given: Given, document_id: str) -> Document:
+    acl_id = intern_given(
+        connection,
+        given,
+        tenant=row.tenant,
+        collection_id=row.collection_id,
+        source=row.source,
+        external_id=row.external_id,
+    )
     values = {"acl_id": acl_id, "pending_acl_id": None, "updated_at": now_text()}
     connection.execute(sa.update(documents).where(documents.c.id == document_id).values(values))
     if acl_id != row.acl_id and row.version:

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Row
 from bascule.core.errors import NotFound
 from bascule.core.keys import KeyRecord
 from bascule.core.principals import SCOPE_ADMIN, Principal
+from bascule.db.directory import MARK
 from bascule.db.engine import insert_new
 from bascule.db.marks import mark, move_mark
 from bascule.db.rights import need_scope
@@ -18,8 +19,6 @@ from bascule.db.store import Store
 from bascule.db.tables import keys as key_table
 from bascule.db.tables import memberships
 from bascule.db.values import from_json, now_text, to_json
-
-MARK = "access"
 
 
 class SqlKeys(Store):
@@ -61,15 +60,6 @@ class SqlKeys(Store):
             memberships.c.group_name.in_(list(groups)),
         )
         await self._write(lambda c: _change(c, gone))
-
-    async def memberships(self, tenant: str, subject: str) -> frozenset[str]:
-        query = sa.select(memberships.c.group_name).where(
-            memberships.c.tenant == tenant, memberships.c.subject == subject
-        )
-        return await self._read(lambda c: frozenset(c.execute(query).scalars()))
-
-    async def all_memberships(self) -> dict[tuple[str, str], frozenset[str]]:
-        return await self._read(_all_memberships)
 
 
 def _own(principal: Principal) -> ColumnElement[bool]:
@@ -128,10 +118,3 @@ def _add_memberships(connection: Connection, rows: list[dict[str, Any]]) -> None
 def _change(connection: Connection, statement: sa.Delete) -> None:
     connection.execute(statement)
     move_mark(connection, MARK)
-
-
-def _all_memberships(connection: Connection) -> dict[tuple[str, str], frozenset[str]]:
-    found: dict[tuple[str, str], set[str]] = {}
-    for row in connection.execute(sa.select(memberships)):
-        found.setdefault((row.tenant, row.subject), set()).add(row.group_name)
-    return {who: frozenset(groups) for who, groups in found.items()}

@@ -44,11 +44,11 @@ def intern(connection: Connection, tenant: str, rights: Rights) -> int:
     if found is None:
         insert_new(connection, acls, [{"tenant": tenant, "digest": digest, "canonical": canonical}])
         found = connection.execute(find).scalar_one()
-        insert_new(connection, acl_entries, _entries(int(found), tenant, rights))
+        insert_new(connection, acl_entries, acl_entry_rows(int(found), tenant, rights))
     return int(found)
 
 
-def _entries(acl_id: int, tenant: str, rights: Rights) -> list[dict[str, Any]]:
+def acl_entry_rows(acl_id: int, tenant: str, rights: Rights) -> list[dict[str, Any]]:
     marks = [("allow", mark) for mark in sorted(rights.allow)] + [("deny", mark) for mark in sorted(rights.deny)]
     if rights.owner:
         marks.append(("owner", rights.owner))

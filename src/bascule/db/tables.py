@@ -56,6 +56,8 @@ def _count(name: str) -> Column[int]:
     return Column(name, Integer, nullable=False, server_default=text("0"))
 
 
+# `canonical` and the entries are the rights in force. Where a set depends on levels (db/level_tables.py), `given` is what the
+# document itself was given, and a change of a level writes canonical and entries anew: documents and chunks keep their number.
 acls = Table(
     "acls",
     metadata,
@@ -63,6 +65,7 @@ acls = Table(
     _text("tenant"),
     Column("digest", String(64), nullable=False),  # of `canonical`, which may be too long to index
     _text("canonical"),
+    Column("given", SafeText),
     UniqueConstraint("tenant", "digest"),
     sqlite_autoincrement=True,
 )

@@ -185,7 +185,9 @@ class _Run:
         if known is None:
             return
         wanted = self._rules.rights_of(_names(change.external_id, known.metadata))
-        if wanted is None or (wanted.allow, wanted.deny) == (known.rights.allow, known.rights.deny):
+        if wanted is None:
+            return
+        if not known.inherits and (wanted.allow, wanted.deny) == (known.rights.allow, known.rights.deny):
             return
         facts = {"allow": sorted(wanted.allow), "deny": sorted(wanted.deny), "source": self._rules.name}
         await self._catalogue.audit(self._principal, "rights.replace", known.document_id, facts)

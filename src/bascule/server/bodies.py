@@ -22,6 +22,8 @@ Scalar = Annotated[str, msgspec.Meta(max_length=2_000, pattern=r"^[^\x00]*$")] |
 Fields = Annotated[dict[Name, Scalar], msgspec.Meta(max_length=50)]
 Collections = Annotated[list[Name], msgspec.Meta(min_length=1, max_length=50)]
 Marks = Annotated[list[Name], msgspec.Meta(max_length=500)]
+Members = Annotated[list[Name], msgspec.Meta(max_length=10_000)]
+Path = Annotated[str, msgspec.Meta(min_length=1, max_length=1_000, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
 class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -83,6 +85,46 @@ class RightsBody(Body, frozen=True, kw_only=True):
 
     allow: Marks = []
     deny: Marks = []
+
+
+class LevelBody(Body, frozen=True, kw_only=True):
+    """`name`: of a collection, of a source, or of a folder: a path with a slash at its end, as documents' external ids begin.
+    `collection`: of a folder. Lists that are empty say nothing."""
+
+    kind: Literal["collection", "source", "folder"]
+    name: Path
+    collection: str = ""
+    allow: Marks = []
+    deny: Marks = []
+
+
+class WhyQuery(Body, frozen=True, kw_only=True):
+    """`as`: user:U, group:G, role:R or public."""
+
+    who: Name = msgspec.field(name="as")
+
+
+class GroupBody(Body, frozen=True, kw_only=True):
+    """`groups`: whoever is in one of them is in this group too."""
+
+    name: Name
+    users: Members = []
+    groups: Members = []
+
+
+class GroupPatch(Body, frozen=True, kw_only=True):
+    name: Name
+    add_users: Members = []
+    remove_users: Members = []
+    add_groups: Members = []
+    remove_groups: Members = []
+
+
+class UserBody(Body, frozen=True, kw_only=True):
+    """`active` false: refused with every key and token, and in no group."""
+
+    name: Name
+    active: bool
 
 
 class RevealBody(Body, frozen=True, kw_only=True):

@@ -25,6 +25,12 @@ def ingest_of(app: App) -> Ingest:
     return app.ingest
 
 
+async def settled(app: App) -> None:
+    """The index knows of changed rights."""
+    if app.ingest is not None:
+        await app.ingest.settle()
+
+
 async def add_documents(inquiry: Inquiry) -> JobView:
     """POST /v1/documents."""
     ingest_of(inquiry.app)
@@ -84,6 +90,5 @@ async def set_rights(inquiry: Inquiry) -> DocumentView:
     """PUT /v1/documents/{id}/rights."""
     body: RightsBody = inquiry.body
     changed = await inquiry.app.rights.replace(inquiry.principal, inquiry.id, body.allow, body.deny)
-    if inquiry.app.ingest is not None:
-        await inquiry.app.ingest.settle()
+    await settled(inquiry.app)
     return DocumentView.of(changed, inquiry.principal)

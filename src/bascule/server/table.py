@@ -25,7 +25,9 @@ from bascule.server.bodies import (
 from bascule.server.cache import Purged, PurgeQuery
 from bascule.server.calls import CallList, CallsQuery, CallView
 from bascule.server.collections import COLLECTION_ROUTES
+from bascule.server.directory import DIRECTORY_ROUTES
 from bascule.server.jobs import JOB_ROUTES
+from bascule.server.rights import RIGHTS_ROUTES
 from bascule.server.route import Route
 from bascule.server.routes import ROUTE_ROUTES
 from bascule.server.sources import SOURCE_ROUTES
@@ -153,6 +155,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=RightsBody,
         returns=DocumentView,
     ),
+    *RIGHTS_ROUTES,
+    *DIRECTORY_ROUTES,
     *JOB_ROUTES,
     *ROUTE_ROUTES,
     *SOURCE_ROUTES,

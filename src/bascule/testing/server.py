@@ -20,7 +20,7 @@ from bascule.core.errors import AuthenticationFailed, BasculeError, NotFound
 from bascule.core.generations import CollectionFacts
 from bascule.core.keys import KeyRecord
 from bascule.core.principals import ALL_SCOPES, Principal
-from bascule.core.rights import Rights
+from bascule.core.rights import Reason, Rights
 from bascule.plugins.state_stores.memory import MemoryState
 from bascule.server.app import Application, create_app
 from bascule.server.run import Server, bind
@@ -271,6 +271,13 @@ class FakeRights:
         await self._catalogue.document(principal, document_id)
         self._catalogue.rights = Rights.of(allow, deny, "root")
         return a_document(self._catalogue.rights)
+
+    async def why(self, principal: Principal, document_id: str, mark: str) -> Reason:
+        await self._catalogue.document(principal, document_id)
+        return Reason(allowed=False, effect="none")
+
+    async def inherit(self, principal: Principal, document_id: str) -> Document:
+        return await self._catalogue.document(principal, document_id)
 
 
 class FakeIngest:
