@@ -39,6 +39,8 @@ class Authenticator:
         self._keys = keys
         self._entries: dict[bytes, _Entry] = {}
         self._by_id: dict[str, KeyRecord] = {}
+        self._directory: dict[tuple[str, str], frozenset[str]] = {}
+        self._off: frozenset[tuple[str, str]] = frozenset()
         self._mark: str | None = None
         self._fresh_at_s: float | None = None  # None: nobody watches, so `refresh` alone decides
 
@@ -54,6 +56,7 @@ class Authenticator:
         kept = {hashed: was for hashed, was in self._entries.items() if found.get(hashed) == was}
         self._entries = found | kept
         self._by_id = {entry.record.id: entry.record for entry in self._entries.values()}
+        self._directory, self._off = directory, off
         self._mark = mark
 
     async def watch(self, every_s: float = 0.5) -> None:
@@ -102,6 +105,16 @@ class Authenticator:
             return None
         return entry.principal
 
+    def groups_of(self, tenant: str, subject: str) -> frozenset[str] | None:
+        """A user's groups in the directory; None for one that is switched off."""
+        return None if self.is_off(tenant, subject) else self._directory.get((tenant, subject), frozenset())
+
+    def is_off(self, tenant: str, subject: str) -> bool:
+        """Raises StorageError while the directory cannot be followed."""
+        if self._is_stale():
+            raise StorageError("Keys cannot be checked at the moment.")
+        return (tenant, subject) in self._off
+
     def _is_stale(self) -> bool:
         return self._fresh_at_s is not None and time.monotonic() - self._fresh_at_s > STALE_AFTER_S
 
@@ -110,11 +123,16 @@ class Authenticator:
         return self._by_id.get(principal.key_id)
 
 
-def _credential(authorization: str | None) -> str:
+def bearer(authorization: str | None) -> str:
+    """What an `Authorization` header holds: a key or a token. Raises AuthenticationFailed without one."""
     if not authorization:
         raise AuthenticationFailed("Send an API key: `Authorization: Bearer KEY` or `x-api-key: KEY`.")
     scheme, _, rest = authorization.strip().partition(" ")
-    credential = rest.strip() if scheme.lower() == "bearer" else authorization.strip()
+    return rest.strip() if scheme.lower() == "bearer" else authorization.strip()
+
+
+def _credential(authorization: str | None) -> str:
+    credential = bearer(authorization)
     if not credential or len(credential) > _MAX_CREDENTIAL_CHARS:
         raise AuthenticationFailed("This API key is not valid.")
     return credential

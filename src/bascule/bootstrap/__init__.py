@@ -23,8 +23,9 @@ from bascule.bootstrap.prices import find_prices
 from bascule.bootstrap.reload import Reloader, tell_problems
 from bascule.bootstrap.routes import RouteAdmin
 from bascule.bootstrap.tending import tend
+from bascule.bootstrap.tokens import open_tokens
 from bascule.core.errors import StorageError
-from bascule.core.principals import ALL_SCOPES, system_principal
+from bascule.core.principals import ALL_SCOPES, SCOPE_ACT_AS, system_principal
 from bascule.db.catalogue import connect as connect_catalogue
 from bascule.db.folder import prepare_folder
 from bascule.db.jobs import DurableJobs
@@ -48,7 +49,13 @@ async def init(settings: Settings) -> str | None:
         if await catalogue.active_keys():
             return None
         _, key = await KeyService(catalogue, catalogue).create(
-            operator, name="admin", tenant=DEFAULT_TENANT, subject="", groups=(), roles=(), scopes=sorted(ALL_SCOPES)
+            operator,
+            name="admin",
+            tenant=DEFAULT_TENANT,
+            subject="",
+            groups=(),
+            roles=(),
+            scopes=sorted(ALL_SCOPES - {SCOPE_ACT_AS}),
         )
         return key
 
@@ -118,6 +125,7 @@ async def _open(settings: Settings, stack: AsyncExitStack, source: Callable[[], 
         gateway=gateway,
         state=state,
         authenticator=authenticator,
+        tokens=open_tokens(settings.tokens, authenticator.is_off),
         keys=KeyService(catalogue, catalogue),
         rights=RightsService(catalogue, catalogue, catalogue),
         directory=DirectoryService(catalogue, catalogue),

@@ -10,6 +10,7 @@ from bascule.access.authenticate import Authenticator
 from bascule.access.directory import DirectoryService
 from bascule.access.keys import KeyService
 from bascule.access.rights import RightsService
+from bascule.access.tokens import TokenVerifier
 from bascule.core.connectors import SkippedItem, SourceItem
 from bascule.core.state import StateStore
 from bascule.core.vectors import VectorStore
@@ -40,6 +41,7 @@ class App:
     gateway: Gateway
     state: StateStore
     authenticator: Authenticator
+    tokens: TokenVerifier | None = None  # None without [tokens]
     keys: KeyService
     rights: RightsService
     directory: DirectoryService

@@ -1,4 +1,4 @@
-"""keys create, list and revoke."""
+"""keys create, list, revoke and act-as."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def create(
     scope: Annotated[
         list[str] | None,
         typer.Option(
-            help="chat, ask (both by default), ingest, admin, audit or metrics; may be repeated.",
+            help="chat, ask (both by default), ingest, admin, audit, metrics or act_as; may be repeated.",
             show_default=False,
         ),
     ] = None,
@@ -115,3 +115,26 @@ def revoke(
     if json_mode:
         out.document(found)
     out.say(f"Revoked {found['name']} ({found['prefix']}…).")
+
+
+@keys_app.command("act-as")
+def act_as(
+    user: Annotated[str, typer.Option("--user", help="Whom the key is to speak for.")],
+    lasts_s: Annotated[float, typer.Option("--lasts", help="Seconds until it expires, at most 300.")] = 120.0,
+    key: Key = None,
+    json_mode: Json = False,
+) -> None:
+    """Sign a token by which a key with the scope act_as speaks for a user; it goes in the header Bascule-Act-As beside the key.
+
+    Signed here, with the key of --key or BASCULE_KEY: nothing is sent.
+    """
+    from bascule.access.act_as import mint
+
+    if not key:
+        raise typer.BadParameter("give the service key with --key or BASCULE_KEY")
+    token = mint(key, user, lasts_s)
+    out = Output(json_mode)
+    if json_mode:
+        out.document({"header": "Bascule-Act-As", "token": token})
+    else:
+        out.say(token)

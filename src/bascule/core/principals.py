@@ -14,7 +14,10 @@ SCOPE_INGEST: Final = "ingest"  # adding, changing and deleting one's own docume
 SCOPE_ADMIN: Final = "admin"  # everything within the tenant, every document included
 SCOPE_AUDIT: Final = "audit"  # the unredacted truth of a trace; its use is itself audited
 SCOPE_METRICS: Final = "metrics"  # /metrics
-ALL_SCOPES: Final = frozenset({SCOPE_CHAT, SCOPE_ASK, SCOPE_INGEST, SCOPE_ADMIN, SCOPE_AUDIT, SCOPE_METRICS})
+SCOPE_ACT_AS: Final = "act_as"  # speaking for end users by signed tokens; nobody has it without being given it
+ALL_SCOPES: Final = frozenset(
+    {SCOPE_CHAT, SCOPE_ASK, SCOPE_INGEST, SCOPE_ADMIN, SCOPE_AUDIT, SCOPE_METRICS, SCOPE_ACT_AS}
+)
 DEFAULT_SCOPES: Final = frozenset({SCOPE_CHAT, SCOPE_ASK})
 
 

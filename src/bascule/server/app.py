@@ -163,12 +163,12 @@ class Application:
     async def _hot(self, exchange: Exchange, method: str, handler: HotHandler) -> None:
         if exchange.scope["method"] != method:
             raise MethodNotAllowed(method)
-        await handler(self._app, exchange, authenticate(self._app, exchange))
+        await handler(self._app, exchange, await authenticate(self._app, exchange))
 
     async def _other_v1(self, exchange: Exchange, path: str, method: str) -> None:
         """One model (`/v1/models/NAME`, where NAME may hold slashes), or nothing."""
         if method == "GET" and path.startswith("/v1/models/"):
-            principal = authenticate(self._app, exchange)
+            principal = await authenticate(self._app, exchange)
             await exchange.reply(await model_calls.one_model(self._app, principal, path[len("/v1/models/") :]))
             return
         raise NotFound("There is no such route.")
@@ -185,7 +185,7 @@ class Application:
         return await self._ready.reply(draining=self.draining)
 
     async def _metrics(self, exchange: Exchange) -> Reply:
-        require(authenticate(self._app, exchange), SCOPE_METRICS)
+        require(await authenticate(self._app, exchange), SCOPE_METRICS)
         self.metrics.running.set(self.running)
         with suppress(StorageError):  # figures are wanted most when something is down
             self.metrics.oldest_unpurged.set(await self._app.catalogue.oldest_unpurged_s())

@@ -142,7 +142,9 @@ class KeyBody(Body, frozen=True, kw_only=True):
     groups: Marks = []
     roles: Marks = []
     scopes: (
-        Annotated[list[Literal["chat", "ask", "ingest", "admin", "audit", "metrics"]], msgspec.Meta(max_length=6)]
+        Annotated[
+            list[Literal["chat", "ask", "ingest", "admin", "audit", "metrics", "act_as"]], msgspec.Meta(max_length=7)
+        ]
         | None
     ) = None
     expires_at: Line | None = None

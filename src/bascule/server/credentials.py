@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from bascule.access.act_as import HEADER, speak_for
+from bascule.access.authenticate import bearer
+from bascule.access.tokens import looks_like_a_token
 from bascule.core.errors import ScopeMissing
 from bascule.core.principals import Principal
 from bascule.server.exchange import Exchange
@@ -13,9 +16,23 @@ if TYPE_CHECKING:
     from bascule.bootstrap import App
 
 
-def authenticate(app: App, exchange: Exchange) -> Principal:
-    """Raises AuthenticationFailed."""
-    return app.authenticator.principal(authorization(exchange.headers))
+async def authenticate(app: App, exchange: Exchange) -> Principal:
+    """By a key, or by a signed token of an identity provider; for the end user that a service key names by a signed token.
+
+    Raises AuthenticationFailed, ScopeMissing, StorageError.
+    """
+    given = authorization(exchange.headers)
+    named = exchange.headers.get(HEADER)
+    if named is None and app.tokens is None:
+        return app.authenticator.principal(given)
+    credential = bearer(given)
+    if app.tokens is not None and looks_like_a_token(credential):
+        principal = await app.tokens.principal(credential)
+    else:
+        principal = app.authenticator.principal(given)
+    if named is None:
+        return principal
+    return speak_for(principal, credential, named.decode("latin-1"), app.authenticator.groups_of)
 
 
 def authorization(headers: Mapping[bytes, bytes]) -> str | None:

@@ -38,6 +38,7 @@ _MEANING: Final = frozenset(
         b"cache-control",
         b"traceparent",
         b"x-bascule-timeout-s",
+        b"bascule-act-as",
     )
 )
 
@@ -66,8 +67,8 @@ class Repeats:
     def learn(self, exchange: Exchange, known: Known) -> None:
         """After a hit that was answered as every plain hit is. `known`: what the gateway learnt from it."""
         data: bytes | None = exchange.scope.get("state", {}).get(DATA)
-        if data is None or not _is_whole(data, exchange):
-            return
+        if data is None or not known.principal.key_id or not _is_whole(data, exchange):
+            return  # a signed token is checked anew each time
         hashed_key = self._app.authenticator.hashed(authorization(exchange.headers))
         if self._app.authenticator.holder(hashed_key) is not known.principal:
             return

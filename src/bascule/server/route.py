@@ -72,7 +72,7 @@ class Endpoint:
 
     async def __call__(self, exchange: Exchange, path_id: str) -> None:
         route = self._route
-        principal = authenticate(self._app, exchange)
+        principal = await authenticate(self._app, exchange)
         require(principal, route.scope)
         inquiry = Inquiry(
             self._app,

@@ -32,6 +32,7 @@ from bascule.settings.server import (
     TelemetrySettings,
 )
 from bascule.settings.sources import FetcherSettings, SourceRightsSettings, SourceSettings
+from bascule.settings.tokens import IssuerSettings
 from bascule.settings_file import default_file, explain, merge, read_file
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "Exact",
     "FetcherSettings",
     "GatewaySettings",
+    "IssuerSettings",
     "LimitSettings",
     "LimitsSettings",
     "ModelSettings",
@@ -70,6 +72,9 @@ class Settings(BaseSettings):
     )
     models_dir: Path | None = Field(None, description="Built embedding models; empty for `models` in the data folder.")
     server: ServerSettings = ServerSettings()
+    tokens: dict[str, IssuerSettings] = Field(
+        {}, description="Identity providers whose signed tokens are let in, by name."
+    )
     gateway: GatewaySettings = GatewaySettings()
     providers: dict[str, ProviderSettings] = Field({}, description="Vendor connections by name.")
     models: dict[str, ModelSettings] = Field({}, description="The names callers use, each with its targets.")

@@ -368,6 +368,7 @@ class FakeApp:
         self.catalogue = FakeCatalogue()
         self.keys = FakeKeys()
         self.rights = FakeRights(self.catalogue)
+        self.tokens = None
         self.state = MemoryState()
         self.ingest: FakeIngest | None = FakeIngest()
         self.questions: FakeQuestions | None = FakeQuestions()
