@@ -11,7 +11,7 @@ ARGS ?=
 # Test processes side by side.
 WORKERS ?= 2
 
-.PHONY: help setup demo test test-full check bench docs lock clean peer clients
+.PHONY: help setup demo soak test test-full check bench docs lock clean peer clients
 help: ## List the targets.
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -51,6 +51,9 @@ docs: setup ## Write the generated reference pages.
 
 bench: setup ## Every benchmark; make bench-NAME runs one, ARGS="--json FILE" writes rows.
 	for b in bench/bench_*.py; do $(PY) $$b $(ARGS); done
+
+soak: setup ## Every kind of call for 20 minutes (ARGS="--seconds 60"): is memory flat?
+	$(PY) bench/soak.py $(ARGS)
 
 bench-%: setup
 	$(PY) bench/bench_$*.py $(ARGS)
