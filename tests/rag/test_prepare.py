@@ -26,6 +26,7 @@ def test_a_document_becomes_chunks_with_path_offsets_and_a_report():
     assert chunk.text == "Books come back within 30 days. Write to [email]."
     assert made.report == {
         "kind": "md", "redacted": {"email": 1}, "blocks": 3, "chunks": 1, "characters": chunk.end, "quality": 1.0,
+        "language": "",
         "tokens_by": "estimate",
     }  # fmt: skip
 

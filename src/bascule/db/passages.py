@@ -14,9 +14,10 @@ from bascule.core.principals import Principal
 from bascule.db.rights import readable_acls, visible
 from bascule.db.store import Store
 from bascule.db.tables import acl_entries, chunks, collections, documents
-from bascule.db.values import CHUNK_ROWS, COLLECTION_ROWS, chunk_of, collection_of
+from bascule.db.values import CHUNK_ROWS, COLLECTION_ROWS, chunk_of, collection_of, from_json
 
 BATCH = 500  # parameters in one IN list
+LANGUAGE = "lang"  # as found in the document, where its metadata does not say it
 
 
 class SqlPassages(Store):
@@ -97,10 +98,12 @@ def _check(
     seen: dict[str, VisibleChunk] = {}
     unique = list(dict.fromkeys(chunk_ids))
     for at in range(0, len(unique), BATCH):
-        for row in connection.execute(current_chunks(principal, unique[at : at + BATCH])):
+        query = current_chunks(principal, unique[at : at + BATCH])
+        for row in connection.execute(query.add_columns(documents.c.report) if LANGUAGE in where else query):
             if row.collection_id in collection_ids:
                 chunk = chunk_of(row)
-                if matches(chunk.metadata, where):
+                found = {LANGUAGE: from_json(row.report).get("language")} if LANGUAGE in where else {}
+                if matches({**found, **chunk.metadata}, where):
                     seen[chunk.id] = chunk
     return seen
 

@@ -17,6 +17,7 @@ from bascule.rag import tokens
 from bascule.rag.chunk import chunk, joined
 from bascule.rag.clean import Cleaned, clean, clean_line
 from bascule.rag.detect import MEDIA_TYPES, Detected, detect
+from bascule.rag.language import language
 from bascule.rag.quality import quality
 from bascule.rag.redact import redact, redact_blocks, value_of
 from bascule.rag.signature import signature
@@ -85,6 +86,7 @@ def prepare(
         "chunks": len(chunks),
         "characters": len(text),
         "quality": quality(text),
+        "language": language("\n".join(block.text for block in blocks if block.kind != "code")),
         "tokens_by": counter.name,
     }
     return PreparedDocument(
