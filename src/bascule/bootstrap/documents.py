@@ -80,6 +80,7 @@ async def open_documents(
             candidates=rag.candidates,
             passages=rag.passages,
             prompt_tokens=rag.prompt_tokens,
+            expand=rag.expand,
             dense_weight=rag.dense_weight,
             timeout_s=settings.gateway.timeout_s,
             prompt_key=(resources.data / "secrets" / "prompt.key").read_bytes(),

@@ -23,8 +23,9 @@ _EMAIL: Final = re.compile(r"(?<![\w.%+\-])[\w.%+\-]{1,64}@(?:[\w\-]{1,63}\.){1,
 _SEPARATED_DIGITS: Final = re.compile(r"(?<![\d+])\d(?:[\s\-.]{0,3}\d){11,}+")
 _CARD_PREFIX: Final = re.compile(r"4|5[0-8]|2(?:2[2-9]|[3-6]|7[01]|720)|3[4-9]|30[0-5]|6|2131|1800|62|81")
 _GROUP: Final = re.compile(r"\d+")
+_CARD_FOURS: Final = re.compile(r"(?<![\w/|])\d{4}([/_|])\d{4}\1\d{4}\1\d{4}(?![\w/|])")  # dates are never set so
 
-_IBAN: Final = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?:[ \-]?[A-Z0-9]){11,30}(?![A-Za-z0-9])", re.IGNORECASE)
+_IBAN: Final = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?:[ \t.\-]?[A-Z0-9]){11,30}(?![A-Za-z0-9])", re.IGNORECASE)
 _IBAN_LENGTHS: Final = {
     "AD": 24, "AE": 23, "AL": 28, "AT": 20, "AZ": 28, "BA": 20, "BE": 16, "BG": 22, "BH": 22, "BR": 29, "BY": 28,
     "CH": 21, "CR": 22, "CY": 28, "CZ": 24, "DE": 22, "DK": 18, "DO": 28, "EE": 20, "EG": 29, "ES": 24, "FI": 18,
@@ -123,6 +124,13 @@ def card(text: str, _: str, windows: Sequence[Window]) -> Iterator[Finding]:
                 continue
             yield Finding(kind="card", start=groups[first][1], end=groups[last][2])
             first = last + 1
+    for match in _within(_CARD_FOURS, text, windows):
+        if _is_card(re.sub(r"\D", "", match.group())):
+            yield Finding(kind="card", start=match.start(), end=match.end())
+
+
+def _is_card(digits: str) -> bool:
+    return bool(_CARD_PREFIX.match(digits)) and luhn(digits) and len(set(digits)) > 1
 
 
 def _card_end(groups: list[tuple[str, int, int]], first: int) -> int:
@@ -154,7 +162,7 @@ def _iban_end(text: str) -> int:
     for index, char in enumerate(text):
         seen += char.isalnum()
         if seen == length:
-            plain = re.sub(r"[ \-]", "", text[: index + 1]).upper()
+            plain = re.sub(r"[ \t.\-]", "", text[: index + 1]).upper()
             turned = plain[4:] + plain[:4]
             return index + 1 if int("".join(str(int(c, 36)) for c in turned)) % 97 == 1 else 0
     return 0

@@ -15,6 +15,7 @@ class RagOptions(msgspec.Struct, frozen=True, kw_only=True):
     refills              rounds after the first when fewer than the wanted number of hits are left after the check
     passages             most passages an answer is made from
     prompt_tokens        most tokens of passages in a prompt
+    expand               passages before and after each one, of its section, added while the prompt has room; 0 adds none
     dense_weight         share of the dense score in the fused score
     fusion               `scores`: weighted min-max normalised scores; `ranks`: reciprocal rank fusion
     rerank_weight        share of the feature score in the final score; 0 switches the reranker off
@@ -31,6 +32,7 @@ class RagOptions(msgspec.Struct, frozen=True, kw_only=True):
     refills: int = 3
     passages: int = 8
     prompt_tokens: int = 3000
+    expand: int = 0
     dense_weight: float = 0.5
     fusion: Literal["scores", "ranks"] = "scores"
     rerank_weight: float = 0.6

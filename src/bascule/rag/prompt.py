@@ -40,16 +40,16 @@ def pack(chunks: Sequence[VisibleChunk], *, most: int, budget_tokens: int) -> Pa
     left_out: list[VisibleChunk] = []
     tokens = 0
     for chunk in chunks:
-        cost = _cost(chunk)
-        if len(chosen) < most and (not chosen or tokens + cost <= budget_tokens):
+        price = cost(chunk)
+        if len(chosen) < most and (not chosen or tokens + price <= budget_tokens):
             chosen.append(chunk)
-            tokens += cost
+            tokens += price
         else:
             left_out.append(chunk)
     return Packed(tuple(chosen), tuple(left_out), tokens)
 
 
-def _cost(chunk: VisibleChunk) -> int:
+def cost(chunk: VisibleChunk) -> int:
     """Its own tokens, and about four characters a token for what is written around it."""
     return max(chunk.tokens, len(chunk.text) // 6) + (len(chunk.title) + sum(map(len, chunk.heading_path)) + 80) // 4
 

@@ -30,6 +30,7 @@ from bascule.rag.compose import ByModel, ByQuotation
 from bascule.rag.draft import Draft
 from bascule.rag.embedders import Embedders
 from bascule.rag.events import AnswerEvent, DoneEvent, ErrorEvent, Source, SourcesData, SourcesEvent
+from bascule.rag.expand import expand
 from bascule.rag.explain import Trail, diagnose_refusal, listed, view
 from bascule.rag.inquiry import EXTRACTIVE, MODEL_FAILED, NO_MODEL, Found, Inquiry, Outcome
 from bascule.rag.options import RagOptions
@@ -213,6 +214,13 @@ class Questions:
             unique = alike.without_repeats(hits)
             packed = prompt.pack(
                 [h.chunk for h in unique], most=self._options.passages, budget_tokens=self._options.prompt_tokens
+            )
+            packed = await expand(
+                self._passages,
+                ask.principal,
+                packed,
+                around=self._options.expand,
+                budget_tokens=self._options.prompt_tokens,
             )
             facts |= {
                 "chunk_ids": [c.id for c in packed.chosen],

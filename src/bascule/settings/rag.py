@@ -47,6 +47,12 @@ class RagSettings(Section):
     candidates: int = Field(60, ge=5, le=1000, description="Candidates asked of each search method.")
     passages: int = Field(8, ge=1, le=50, description="Passages shown to the model.")
     prompt_tokens: int = Field(3000, ge=200, description="Most tokens of passages in a prompt.")
+    expand: int = Field(
+        0,
+        ge=0,
+        le=5,
+        description="Passages before and after each one found, of the same section, shown too while prompt_tokens has room.",
+    )
     dense_weight: float = Field(0.5, ge=0, le=1, description="Share of the dense score in the fused score.")
     parser_memory_bytes: int = Field(1_000_000_000, gt=0, description="Address space of a parsing child process.")
     parser_cpu_s: int = Field(30, gt=0, description="CPU time of a parsing child process for one document.")
