@@ -45,6 +45,25 @@ async def test_a_row_changed_behind_the_triggers_is_found(catalogue: SqlCatalogu
     assert await catalogue.audit_break() == first["forged"]
 
 
+async def test_rows_cut_off_at_the_end_are_noticed_by_a_head_noted_earlier(
+    catalogue: SqlCatalogue, urls: tuple[str, str]
+) -> None:
+    assert (await catalogue.audit_chain()).whole
+    for n in range(3):
+        await catalogue.audit(admin(), "act", f"t{n}", {})
+    noted = await catalogue.audit_chain()
+    assert (noted.rows, noted.whole) == (3, True)
+    exported = await catalogue.audit_export(0, 2) + await catalogue.audit_export(2, 2)
+    assert [row["target"] for row in exported] == ["t0", "t1", "t2"] and exported[-1]["hash"] == noted.head
+    database = Database(urls[0])
+    trigger = "audit_log_no_delete" if database.sqlite else "audit_log_append_only ON audit_log"
+    for statement in (f"DROP TRIGGER {trigger}", "DELETE FROM audit_log WHERE target = 't2'"):
+        await database.write(lambda c, text=statement: c.execute(sa.text(text)))
+    await database.close()
+    assert (await catalogue.audit_chain()).whole, "what is left follows from its beginning"
+    assert not (await catalogue.audit_chain(noted.head)).whole
+
+
 async def test_the_log_is_read_by_admins_of_its_tenant_only(catalogue: SqlCatalogue) -> None:
     await catalogue.audit(admin(), "act", "a", {})
     assert await catalogue.audit_rows(admin("other"), 10) == []

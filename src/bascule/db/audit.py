@@ -31,6 +31,21 @@ class AuditRow(msgspec.Struct, frozen=True, kw_only=True):
     facts: Mapping[str, Any]
 
 
+class AuditChain(msgspec.Struct, frozen=True):
+    """`broken_at`: the seq of the first row that does not follow from the one before. `head`: the last row's hash; noted
+    elsewhere, it shows later that no row up to it was cut off or written anew. `holds_expected`: whether an earlier head is
+    still in the chain; None when none was named."""
+
+    rows: int
+    head: str
+    broken_at: int | None
+    holds_expected: bool | None = None
+
+    @property
+    def whole(self) -> bool:
+        return self.broken_at is None and self.holds_expected is not False
+
+
 class SqlAudit(Store):
     async def audit(self, principal: Principal, act: str, target: str, facts: Mapping[str, Any]) -> None:
         await self._write(lambda c: write_audit(c, principal, act, target, facts))
@@ -42,9 +57,33 @@ class SqlAudit(Store):
         query = query.order_by(audit_log.c.seq.desc()).limit(limit)
         return await self._read(lambda c: [_shown(row) for row in c.execute(query)])
 
+    async def audit_chain(self, expected: str = "") -> AuditChain:
+        """All tenants' rows: for whoever keeps the data folder. `expected`: a head noted earlier."""
+        return await self._read(lambda c: _chain(c, expected))
+
+    async def audit_export(self, after: int, limit: int) -> list[dict[str, Any]]:
+        """Rows of all tenants in their order, with the hashes that chain them; those after this seq."""
+        return await self._read(lambda c: _exported(c, after, limit))
+
     async def audit_break(self) -> int | None:
         """The seq of the first row whose hash does not follow from the chain; None when all is whole."""
         return await self._read(_first_break)
+
+
+def _chain(connection: Connection, expected: str) -> AuditChain:
+    query = sa.select(audit_log.c.hash).order_by(audit_log.c.seq)
+    hashes = list(connection.execute(query).scalars())
+    return AuditChain(
+        rows=len(hashes),
+        head=hashes[-1] if hashes else "",
+        broken_at=_first_break(connection),
+        holds_expected=expected in hashes if expected else None,
+    )
+
+
+def _exported(connection: Connection, after: int, limit: int) -> list[dict[str, Any]]:
+    query = sa.select(audit_log).where(audit_log.c.seq > after).order_by(audit_log.c.seq).limit(limit)
+    return [dict(row._mapping) | {"facts": from_json(row.facts)} for row in connection.execute(query)]
 
 
 def write_audit(connection: Connection, principal: Principal, act: str, target: str, facts: Mapping[str, Any]) -> None:
