@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # a gateway without rag loads none of it
     from bascule.bootstrap.routes import RouteAdmin
     from bascule.bootstrap.sources import Sources
     from bascule.rag.embedders import Embedders
+    from bascule.rag.explanations import Explanations
     from bascule.rag.index import Indexer
     from bascule.rag.ingest import Ingest
     from bascule.rag.questions import Questions
@@ -53,6 +54,7 @@ class App:
     reembed: Reembed | None = None
     embedders: Embedders | None = None
     retention: Retention | None = None
+    explanations: Explanations | None = None
     store: VectorStore | None = None
     sources: Sources | None = None  # None without [sources]
     fetch_document: Callable[[str], Awaitable[SourceItem | SkippedItem]] | None = None  # with server.fetch_urls

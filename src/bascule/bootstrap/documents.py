@@ -13,13 +13,14 @@ from bascule.core.calls import Call
 from bascule.core.deadlines import Deadline
 from bascule.core.embedding import Embedder
 from bascule.core.errors import ConfigError
-from bascule.core.principals import Principal
+from bascule.core.principals import Principal, system_principal
 from bascule.core.resources import Resources
 from bascule.core.vectors import VectorStore
 from bascule.db.blobs import FolderBlobs
 from bascule.settings import ModelSettings, RagSettings, Settings
 
 if TYPE_CHECKING:
+    from bascule.rag.embedders import Embedders
     from bascule.rag.retention import Keeping
     from bascule.rag.sandbox import Sandbox, SandboxOptions
 
@@ -31,8 +32,6 @@ async def open_documents(
     from bascule.rag.embedders import Embedders
     from bascule.rag.index import Indexer
     from bascule.rag.ingest import KIND, Ingest
-    from bascule.rag.options import RagOptions
-    from bascule.rag.questions import Questions
     from bascule.rag.reembed import Reembed
     from bascule.rag.retention import Retention
 
@@ -69,23 +68,38 @@ async def open_documents(
     )
     app.jobs.register(REEMBED, app.reembed.run)
     app.retention = Retention(catalogue=app.catalogue, settle=app.ingest.settle, rules=_kept(rag))
-    app.questions = Questions(
-        passages=app.catalogue,
-        traces=app.catalogue,
-        store=store,
-        embedders=embedders,
-        chat=app.gateway if rag.chat_model else None,
-        options=RagOptions(
-            chat_model=rag.chat_model or "",
-            candidates=rag.candidates,
-            passages=rag.passages,
-            prompt_tokens=rag.prompt_tokens,
-            expand=rag.expand,
-            dense_weight=rag.dense_weight,
-            timeout_s=settings.gateway.timeout_s,
-            prompt_key=(resources.data / "secrets" / "prompt.key").read_bytes(),
-        ),
+    _open_questions(app, store, embedders, resources)
+
+
+def _open_questions(app: App, store: VectorStore, embedders: Embedders, resources: Resources) -> None:
+    from bascule.rag.explanations import Explanations, deeper
+    from bascule.rag.options import RagOptions
+    from bascule.rag.questions import Questions
+
+    settings, rag = app.settings, app.settings.rag
+    options = RagOptions(
+        chat_model=rag.chat_model or "",
+        candidates=rag.candidates,
+        passages=rag.passages,
+        prompt_tokens=rag.prompt_tokens,
+        expand=rag.expand,
+        dense_weight=rag.dense_weight,
+        timeout_s=settings.gateway.timeout_s,
+        prompt_key=(resources.data / "secrets" / "prompt.key").read_bytes(),
     )
+
+    def questions(options: RagOptions) -> Questions:
+        return Questions(
+            passages=app.catalogue,
+            traces=app.catalogue,
+            store=store,
+            embedders=embedders,
+            chat=app.gateway if rag.chat_model else None,
+            options=options,
+        )
+
+    app.questions = questions(options)
+    app.explanations = Explanations(app.catalogue, app.questions, questions(deeper(options)), options, system_principal)
 
 
 def _kept(rag: RagSettings) -> dict[str, Keeping]:

@@ -27,6 +27,7 @@ from bascule.core.principals import (
     system_principal,
 )
 from bascule.core.rights import LevelKind, Rights
+from bascule.rag.explanations import Explanations
 from bascule.rag.ingest import Ingest
 from bascule.rag.questions import Questions
 from bascule.server.collections import view_of, views
@@ -91,8 +92,21 @@ class LocalBackend:
         hits = await self._questions().search(who, query, collections=collections or None, limit=limit, where={})
         return [_plain(HitView.of(hit)) for hit in hits]
 
-    async def explain(self, answer_id: str) -> Plain:
-        return _plain(await self._questions().explain(self._needs(SCOPE_ASK), answer_id))
+    def _explanations(self) -> Explanations:
+        if self.app.explanations is None:
+            raise ConfigError("Questions need [rag] enabled = true.")
+        return self.app.explanations
+
+    async def explain(self, answer_id: str, expect: str | None = None, truth: bool = False) -> Plain:
+        who = self._needs(SCOPE_ASK)
+        return _plain(await self._explanations().explain(who, answer_id, expect=expect, truth=truth))
+
+    async def replay(self, answer_id: str) -> Plain:
+        answer, diff = await self._explanations().replay(self._needs(SCOPE_ASK), answer_id)
+        return {"answer": _plain(answer), "diff": diff}
+
+    async def diff(self, one: str, other: str) -> Plain:
+        return _plain(await self._explanations().diff(self._needs(SCOPE_ASK), one, other))
 
     async def take(
         self, collection: str, items: AsyncIterable[SourceItem | SkippedItem], rights: Rights | None

@@ -1,8 +1,8 @@
-"""ask, search and explain."""
+"""ask and search."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -24,7 +24,6 @@ REASONS: Mapping[str, str] = {
 def register(app: typer.Typer) -> None:
     app.command()(ask)
     app.command()(search)
-    app.command()(explain)
 
 
 def ask(
@@ -99,40 +98,3 @@ def search(
         parts = ", ".join(f"{name} {score:.2f}" for name, score in hit["parts"].items())
         out.say(f"{number}. {place(hit)}  ({hit['score']:.2f}: {parts})")
         out.say(f"   {shorten(hit['text'], 240)}")
-
-
-def explain(
-    id: Annotated[str, typer.Argument(metavar="ID", help="An answer's id.")],
-    key: Key = None,
-    data: Data = None,
-    config: Config = None,
-    tenant: Tenant = DEFAULT_TENANT,
-    json_mode: Json = False,
-) -> None:
-    """Why an answer came out as it did: every stage, what it did, and the diagnosis."""
-    found = use(target(data, config, key, tenant), lambda backend: backend.explain(id))
-    out = Output(json_mode)
-    if json_mode:
-        out.document(found)
-        return
-    stages = found.get("stages") or []
-    out.fields((name, value) for name, value in found.items() if not isinstance(value, (list, dict)))
-    for stage in stages:
-        out.say(f"\n{stage['name']}  {1000 * stage.get('took_s', 0):.1f} ms")
-        for line in _facts(stage.get("facts") or {}):
-            out.say("  " + line)
-
-
-def _facts(facts: Plain) -> Sequence[str]:
-    lines = []
-    for name, value in facts.items():
-        if isinstance(value, list) and value and isinstance(value[0], dict):
-            lines.append(f"{name}:")
-            lines += ["  " + ", ".join(f"{k} {_short(v)}" for k, v in row.items()) for row in value]
-        else:
-            lines.append(f"{name}: {_short(value)}")
-    return lines
-
-
-def _short(value: object) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else shorten(str(value), 200)

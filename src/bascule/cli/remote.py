@@ -37,8 +37,15 @@ class RemoteBackend:
         body = {"query": query, "collections": _named(collections), "limit": limit}
         return list((await self._call("POST", "/v1/search", _given(body)))["hits"])
 
-    async def explain(self, answer_id: str) -> Plain:
-        return dict(await self._call("GET", f"/v1/answers/{quote(answer_id, safe='')}/explain"))
+    async def explain(self, answer_id: str, expect: str | None = None, truth: bool = False) -> Plain:
+        asked = urlencode(_given({"expect": expect, "truth": "true" if truth else None}))
+        return dict(await self._call("GET", _answer(answer_id, "explain") + (f"?{asked}" if asked else "")))
+
+    async def replay(self, answer_id: str) -> Plain:
+        return dict(await self._call("POST", _answer(answer_id, "replay")))
+
+    async def diff(self, one: str, other: str) -> Plain:
+        return dict(await self._call("GET", f"{_answer(one, 'diff')}?{urlencode({'other': other})}"))
 
     async def take(
         self, collection: str, items: AsyncIterable[SourceItem | SkippedItem], rights: Rights | None
@@ -231,6 +238,10 @@ async def _batches(
 
 def _filter(wanted: JobFilter) -> dict[str, str]:
     return {name: value for name, value in msgspec.structs.asdict(wanted).items() if value}
+
+
+def _answer(answer_id: str, what: str) -> str:
+    return f"/v1/answers/{quote(answer_id, safe='')}/{what}"
 
 
 def _at(document_id: str) -> str:

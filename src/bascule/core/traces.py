@@ -16,8 +16,21 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     facts: Mapping[str, Any]
 
 
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """How a question came, so that it can be asked again under the same rights. `collections`: None for all of them."""
+
+    collections: tuple[str, ...] | None = None
+    where: Mapping[str, Any] = {}
+    model: str = ""
+    groups: frozenset[str] = frozenset()
+    roles: frozenset[str] = frozenset()
+    scopes: frozenset[str] = frozenset()
+    system: bool = False
+
+
 class Trace(msgspec.Struct, frozen=True, kw_only=True):
-    """`question` and `answer` are text derived from people and documents: scrubbed when any of `document_ids` goes."""
+    """`question` and `answer` are text derived from people and documents: scrubbed when any of `document_ids` goes.
+    `cited`: the chunks the answer cites, of `chunk_ids`."""
 
     id: str
     tenant: str
@@ -35,3 +48,5 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
     document_ids: tuple[str, ...]
     diagnosis: str
     scrubbed: bool = False
+    cited: tuple[str, ...] = ()
+    asked: Asked | None = None

@@ -18,6 +18,7 @@ from bascule.db.generations import SqlGenerations
 from bascule.db.jobcontrol import SqlJobControl
 from bascule.db.keys import SqlKeys
 from bascule.db.migrate import is_current, migrate
+from bascule.db.named import SqlNamed
 from bascule.db.passages import SqlPassages
 from bascule.db.remains import SqlRemains
 from bascule.db.reprocess import SqlReprocess
@@ -35,6 +36,7 @@ class SqlCatalogue(
     SqlTraces,
     SqlDocuments,
     SqlAlikes,
+    SqlNamed,
     SqlSources,
     SqlSourceRuns,
     SqlJobControl,

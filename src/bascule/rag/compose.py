@@ -56,6 +56,7 @@ class ByModel:
                 outcome.usage = _usage(spoken)
                 outcome.degraded.extend(call.degraded)
                 facts |= {"model": ask.model, "cache": call.cache, "usage": outcome.usage, "complete": spoken.complete}
+                facts |= {} if call.cost_usd is None else {"cost_usd": call.cost_usd}
         for sentence in reader.close(cut_short=not spoken.complete):
             declined = declined or cite.NO_ANSWER in sentence
             for event in draft.add(cite.check(sentence, shown)):

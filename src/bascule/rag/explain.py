@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Literal
 
-from bascule.core.catalogue import Passages, Traces
+from bascule.core.catalogue import Passages
 from bascule.core.documents import Hit, VisibleChunk
 from bascule.core.principals import Principal
 from bascule.core.traces import Stage, Trace
-from bascule.rag import rerank, words
+from bascule.rag import missed, prompt_parts, rerank, words
+from bascule.rag.options import RagOptions
 
 Diagnosis = Literal[
     "answered",
@@ -25,11 +26,12 @@ Diagnosis = Literal[
     "ranked but truncated",
     "in context but ignored",
     "unsupported generation",
+    "hidden by permission",  # told to auditors only: see `rag.truth`
     "upstream error",
 ]
 STEPS: Final = ("rewrite", "retrieve", "check", "fuse", "rerank", "prompt", "answer", "verify")
-_HAS_IT: Final = 0.75  # weighted share of the question's telling words that makes a passage a likely answer
-_LISTED: Final = 20
+HAS_IT: Final = 0.75  # weighted share of the question's telling words that makes a passage a likely answer
+LISTED: Final = 20
 
 
 class Trail:
@@ -60,7 +62,7 @@ def listed(hits: Sequence[Hit]) -> list[dict[str, Any]]:
     """The first hits as facts."""
     return [
         {"chunk_id": h.chunk.id, "score": round(h.score, 4), "parts": {k: round(v, 4) for k, v in h.parts.items()}}
-        for h in hits[:_LISTED]
+        for h in hits[:LISTED]
     ]
 
 
@@ -71,20 +73,17 @@ def diagnose_refusal(
     if not hits:
         return "not indexed"
     reading = rerank.read(question, [h.chunk for h in hits])
-    having = {id_ for id_, body in reading.bodies.items() if words.cover(reading.weights, body.all) >= _HAS_IT}
+    having = {id_ for id_, body in reading.bodies.items() if words.cover(reading.weights, body.all) >= HAS_IT}
     if having.intersection(c.id for c in context):
         return "in context but ignored"
-    if having.intersection(c.id for c in left_out):
+    if having.intersection(c.id for c in left_out[:LISTED]):
         return "ranked but truncated"
     return "retrieved but not ranked" if having else "not indexed"
 
 
-async def view(passages: Passages, traces: Traces, principal: Principal, trace_id: str) -> dict[str, Any]:
-    """The trace as this reader may see it now. Raises NotFound."""
-    trace = await traces.trace(principal, trace_id)
-    wanted = sorted({*trace.chunk_ids, *(i for s in trace.stages for i in _ids(s.facts))})
-    collections = frozenset(c.id for c in await passages.readable_collections(principal, None))
-    visible = await passages.check(principal, wanted, collections, {}) if wanted and collections else {}
+async def view(passages: Passages, principal: Principal, trace: Trace, options: RagOptions) -> dict[str, Any]:
+    """The trace as this reader may see it now. Raises StorageError."""
+    visible = await resolve(passages, principal, trace)
     lost = any(i not in visible for i in trace.chunk_ids)
     return {
         "id": trace.id,
@@ -98,8 +97,17 @@ async def view(passages: Passages, traces: Traces, principal: Principal, trace_i
         "diagnosis": "stale" if lost or trace.scrubbed else trace.diagnosis,
         "scrubbed": trace.scrubbed or lost,
         "stages": [{"name": s.name, "took_s": s.took_s, "facts": _shown(s.facts, visible)} for s in trace.stages],
-        "passages": [_passage(visible[i], trace) for i in wanted if i in visible],
+        "passages": [_passage(visible[i], trace) for i in sorted(visible)],
+        "prompt": prompt_parts.parts(trace, visible, options),
+        "missed": missed.missed(trace, visible),
     }
+
+
+async def resolve(passages: Passages, principal: Principal, trace: Trace) -> dict[str, VisibleChunk]:
+    """Of the chunks a trace names, those this reader may read now."""
+    wanted = sorted({*trace.chunk_ids, *(i for s in trace.stages for i in _ids(s.facts))})
+    collections = frozenset(c.id for c in await passages.readable_collections(principal, None))
+    return await passages.check(principal, wanted, collections, {}) if wanted and collections else {}
 
 
 def _passage(chunk: VisibleChunk, trace: Trace) -> dict[str, Any]:
@@ -111,6 +119,7 @@ def _passage(chunk: VisibleChunk, trace: Trace) -> dict[str, Any]:
         "heading_path": list(chunk.heading_path),
         "page": chunk.page,
         "in_context": chunk.id in trace.chunk_ids,
+        "cited": chunk.id in trace.cited,
     }
 
 

@@ -85,6 +85,11 @@ def build(
     return ChatRequest(wire=OPENAI_CHAT, body=msgspec.json.encode(view), view=view, model=model, stream=stream)
 
 
+def instruction(version: str) -> str:
+    """The system message of a template. Raises ConfigError when there is none of this name."""
+    return _template(version)[0]
+
+
 def marker(chunks: Sequence[VisibleChunk], key: bytes) -> str:
     """16 hex characters: blake2b of what is quoted, keyed, so that no document can be written to contain it."""
     digest = hashlib.blake2b(key=key[:64], digest_size=8, person=b"bascule.prompt")

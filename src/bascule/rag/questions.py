@@ -23,7 +23,7 @@ from bascule.core.embedding import Embedder
 from bascule.core.errors import BasculeError, Conflict, InvalidRequest, UpstreamError
 from bascule.core.ids import new_id
 from bascule.core.principals import Principal
-from bascule.core.traces import Trace
+from bascule.core.traces import Asked, Trace
 from bascule.core.vectors import VectorStore
 from bascule.rag import alike, prompt, rerank, rewrite
 from bascule.rag.compose import ByModel, ByQuotation
@@ -35,6 +35,7 @@ from bascule.rag.explain import Trail, diagnose_refusal, listed, view
 from bascule.rag.inquiry import EXTRACTIVE, MODEL_FAILED, NO_MODEL, Found, Inquiry, Outcome
 from bascule.rag.options import RagOptions
 from bascule.rag.retrieve import Retrieved, Retriever
+from bascule.rag.tokens import estimate
 
 logger = logging.getLogger(__name__)
 _TRIES: Final = 3  # a source that changes while the answer is made makes it again
@@ -142,7 +143,8 @@ class Questions:
 
     async def explain(self, principal: Principal, answer_id: str) -> dict[str, Any]:
         """The answer's trace under this reader's rights now. Raises NotFound."""
-        return await view(self._passages, self._traces, principal, answer_id)
+        trace = await self._traces.trace(principal, answer_id)
+        return await view(self._passages, principal, trace, self._options)
 
     def _ask(
         self,
@@ -228,6 +230,8 @@ class Questions:
                 "repeated_chunk_ids": [h.chunk.id for h in hits if h not in unique][:20],
                 "tokens": packed.tokens,
                 "budget_tokens": self._options.prompt_tokens,
+                "most_passages": self._options.passages,
+                "history_tokens": estimate(" ".join(said for _, said in ask.history)),
                 "template": self._options.prompt_version,
             }
         return Found(retrieved=retrieved, hits=tuple(hits), packed=packed)
@@ -319,4 +323,14 @@ def _trace(ask: Inquiry, found: Found, trail: Trail, answer: Answer, outcome: Ou
         chunk_ids=tuple(c.id for c in chosen),
         document_ids=tuple(dict.fromkeys(c.document_id for c in chosen)),
         diagnosis=diagnosis or "answered",
+        cited=tuple(dict.fromkeys(c.chunk_id for c in answer.citations)),
+        asked=Asked(
+            collections=ask.collections,
+            where=ask.where,
+            model=EXTRACTIVE if ask.extractive else ask.model,
+            groups=ask.principal.groups,
+            roles=ask.principal.roles,
+            scopes=ask.principal.scopes,
+            system=ask.principal.system,
+        ),
     )

@@ -68,12 +68,6 @@ async def search(inquiry: Inquiry) -> HitList:
     return HitList([HitView.of(hit) for hit in hits], list(lacks(inquiry.app)))
 
 
-async def explain(inquiry: Inquiry) -> Reply:
-    """GET /v1/answers/{id}/explain."""
-    found = await questions_of(inquiry.app).explain(inquiry.principal, inquiry.id)
-    return Reply(200, msgspec.json.encode(found))
-
-
 async def passage(inquiry: Inquiry) -> PassageView:
     """GET /v1/passages/{id}."""
     wanted: PassageQuery = inquiry.query

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -26,6 +26,7 @@ from bascule.server.cache import Purged, PurgeQuery
 from bascule.server.calls import CallList, CallsQuery, CallView
 from bascule.server.collections import COLLECTION_ROUTES
 from bascule.server.directory import DIRECTORY_ROUTES
+from bascule.server.explaining import ANSWER_ROUTES
 from bascule.server.jobs import JOB_ROUTES
 from bascule.server.rights import RIGHTS_ROUTES
 from bascule.server.route import Route
@@ -55,15 +56,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         body=AnswerBody,
         returns=Answer,
     ),
-    Route(
-        method="GET",
-        path="/v1/answers/{id}/explain",
-        handler=answers.explain,
-        scope=SCOPE_ASK,
-        tag="Questions",
-        summary="Why an answer came out as it did",
-        returns=dict[str, Any],
-    ),
+    *ANSWER_ROUTES,
     Route(
         method="POST",
         path="/v1/search",

@@ -352,10 +352,21 @@ class FakeQuestions:
         self.asked.append({"query": query, **given})
         return [Hit(chunk=a_chunk(), score=1.0, parts={"lexical": 1.0})]
 
-    async def explain(self, principal: Principal, answer_id: str) -> dict[str, Any]:
+
+class FakeExplanations:
+    async def explain(
+        self, principal: Principal, answer_id: str, *, expect: str | None = None, truth: bool = False
+    ) -> dict[str, Any]:
         if answer_id != "a1":
             raise NotFound("There is no such thing, or you may not see it.")
         return {"id": "a1", "diagnosis": "answered"}
+
+    async def replay(self, principal: Principal, answer_id: str) -> tuple[Answer, dict[str, Any]]:
+        await self.explain(principal, answer_id)
+        return an_answer(), {}
+
+    async def diff(self, principal: Principal, one: str, other: str) -> dict[str, Any]:
+        return {"one": await self.explain(principal, one), "other": await self.explain(principal, other)}
 
 
 class FakeApp:
@@ -372,6 +383,7 @@ class FakeApp:
         self.state = MemoryState()
         self.ingest: FakeIngest | None = FakeIngest()
         self.questions: FakeQuestions | None = FakeQuestions()
+        self.explanations: FakeExplanations | None = FakeExplanations()
         self.fetch_document = None
         self.reembed: FakeReembed | None = FakeReembed()
         self.embedders = None

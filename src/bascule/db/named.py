@@ -1,0 +1,29 @@
+"""Documents by whatever somebody calls them: what explaining an answer starts from."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from bascule.core.documents import Document
+from bascule.core.principals import Principal
+from bascule.db.rights import visible
+from bascule.db.store import Store
+from bascule.db.tables import documents
+from bascule.db.values import DOCUMENT_ROWS, document_of
+
+
+class SqlNamed(Store):
+    async def documents_named(self, principal: Principal, name: str, limit: int) -> list[Document]:
+        return await self._read(lambda c: _named(c, principal, name, limit))
+
+
+def _named(connection: Connection, principal: Principal, name: str, limit: int) -> list[Document]:
+    called = sa.or_(*(column == name for column in _NAMES))
+    query = (
+        DOCUMENT_ROWS.where(called, sa.literal(name) != "", visible(principal)).order_by(documents.c.id).limit(limit)
+    )
+    return [document_of(row) for row in connection.execute(query)]
+
+
+_NAMES = (documents.c.id, documents.c.external_id, documents.c.name, documents.c.title)
