@@ -11,7 +11,7 @@ ARGS ?=
 # Test processes side by side.
 WORKERS ?= 2
 
-.PHONY: help setup demo soak test test-full check bench docs lock clean peer clients
+.PHONY: help setup demo soak test test-full audit check bench docs lock clean peer clients
 help: ## List the targets.
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -38,6 +38,10 @@ test: setup clients ## All tests, the long suites in their short seeded forms.
 test-full: setup clients ## All tests at the promised counts.
 	.venv/bin/bascule models pull --quiet || true
 	BASCULE_TEST_FULL=1 $(PY) -m pytest --timeout 1800 -n $(WORKERS) --dist worksteal $(ARGS)
+
+audit: setup clients ## The leak audit with planted bugs, the route matrix and the fault scenarios.
+	BASCULE_TEST_FULL=1 $(PY) -m pytest --timeout 1800 -n $(WORKERS) --dist worksteal tests/e2e/test_leak_audit.py tests/e2e/test_leaks.py $(ARGS)
+	$(PY) -m pytest --timeout 600 -n $(WORKERS) --dist worksteal tests/faults tests/e2e/test_route_matrix.py tests/e2e/test_signed_tokens.py $(ARGS)
 
 check: setup ## Lint, types, architecture, docs, generated files.
 	.venv/bin/ruff check src tests bench

@@ -12,6 +12,7 @@ import typer
 from bascule.cli import (
     admin,
     audit,
+    audit_leaks,
     cache,
     checks,
     collections,
@@ -59,6 +60,7 @@ def _root(
         _log(logging.INFO if verbose else logging.ERROR)
 
 
+audit_leaks.add(audit.audit_app)
 for module in (
     admin,
     ingest,

@@ -1,0 +1,130 @@
+"""Who may read what: the oracle of the leak audit, written anew so that it shares no mistake with what it judges.
+
+A canary is a word that nobody could guess. Every version of a document carries two of its own: one in its text, one in its
+title and name. Whoever is shown a canary has been shown the document.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+
+@dataclass(kw_only=True)
+class Person:
+    """`groups` are those that count at this moment. `key` is the credential the person sends."""
+
+    name: str
+    tenant: str
+    subject: str
+    groups: set[str] = field(default_factory=set)
+    roles: set[str] = field(default_factory=set)
+    scopes: tuple[str, ...] = ("chat", "ask")
+    key: str = ""
+    key_id: str = ""
+
+    def marks(self) -> set[str]:
+        own = {"public", *(f"group:{group}" for group in self.groups), *(f"role:{role}" for role in self.roles)}
+        return own | {f"user:{self.subject}"}
+
+
+@dataclass(kw_only=True)
+class Paper:
+    """One document as it is now. `between`: rights that may hold as well while a change of them runs."""
+
+    external_id: str
+    tenant: str
+    allow: set[str] = field(default_factory=set)
+    deny: set[str] = field(default_factory=set)
+    id: str = ""
+    text_canary: str = ""
+    title_canary: str = ""
+    deleted: bool = False
+    between: list[tuple[set[str], set[str]]] = field(default_factory=list)
+
+    def read_by(self, person: Person) -> bool:
+        if self.deleted or person.tenant != self.tenant:
+            return False
+        return any(_allows(allow, deny, person) for allow, deny in [(self.allow, self.deny), *self.between])
+
+
+def _allows(allow: set[str], deny: set[str], person: Person) -> bool:
+    marks = person.marks()
+    return not deny & marks and bool(allow & marks)
+
+
+@dataclass
+class Watch:
+    """One read under way: whatever was readable for an instant of it may be in its reply."""
+
+    person: Person
+    foreign: dict[str, str]
+
+
+class World:
+    """People, papers and every canary there ever was."""
+
+    def __init__(self, people: Iterable[Person]) -> None:
+        self.people = {person.name: person for person in people}
+        self.papers: dict[str, Paper] = {}
+        self._canaries: dict[str, tuple[Paper, str]] = {}  # canary -> its paper and what it is
+        self._retired: set[str] = set()  # of versions that were replaced
+        self._watches: list[Watch] = []
+
+    def paper(self, external_id: str, tenant: str, allow: Iterable[str], deny: Iterable[str] = ()) -> Paper:
+        made = Paper(external_id=external_id, tenant=tenant, allow=set(allow), deny=set(deny))
+        self.papers[external_id] = made
+        self.renew(made)
+        return made
+
+    def renew(self, paper: Paper) -> tuple[str, str]:
+        """New canaries for the paper's next version; what it had."""
+        old = (paper.text_canary, paper.title_canary)
+        paper.text_canary, paper.title_canary = canary(), canary()
+        self._canaries[paper.text_canary] = (paper, "text")
+        self._canaries[paper.title_canary] = (paper, "title")
+        return old
+
+    def retire(self, canaries: Iterable[str]) -> None:
+        self._retired.update(c for c in canaries if c)
+
+    def visible(self, person: Person) -> list[Paper]:
+        return [paper for paper in self.papers.values() if paper.read_by(person)]
+
+    def foreign(self, person: Person) -> dict[str, str]:
+        """Every canary the person may not be shown now, and what it stands for."""
+        found = {}
+        for word, (paper, where) in self._canaries.items():
+            if word in self._retired:
+                found[word] = f"the {where} of an earlier version of {paper.external_id}"
+            elif not paper.read_by(person):
+                state = "deleted" if paper.deleted else f"of {paper.tenant}"
+                found[word] = f"the {where} of {paper.external_id} ({state})"
+        return found
+
+    def watch(self, person: Person) -> Watch:
+        """Begin a read: see `Watch`. End it with `end`."""
+        watch = Watch(person, self.foreign(person))
+        self._watches.append(watch)
+        return watch
+
+    def end(self, watch: Watch) -> dict[str, str]:
+        """What was foreign to the reader from the read's begin to now, without a break."""
+        self._watches.remove(watch)
+        return watch.foreign
+
+    def changed(self) -> None:
+        """To be called after every change of this world, while reads go on."""
+        for watch in self._watches:
+            now = self.foreign(watch.person)
+            watch.foreign = {word: what for word, what in watch.foreign.items() if word in now}
+
+    def canaries(self) -> dict[str, str]:
+        """All of them: for logs, metrics and whatever belongs to nobody."""
+        return {word: f"the {where} of {paper.external_id}" for word, (paper, where) in self._canaries.items()}
+
+
+def canary() -> str:
+    """A word of 18 letters and digits, in one case, that tokenizers and cleaners leave whole."""
+    return "zq" + secrets.token_hex(8)
