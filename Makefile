@@ -21,8 +21,9 @@ help: ## List the targets.
 
 .venv/.ready: requirements.lock pyproject.toml | $(if $(findstring .tools,$(UV)),.tools/bin/uv)
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
-	$(UV) pip install --quiet --python $(PY) --require-hashes -r requirements.lock
+	$(UV) pip install --quiet --compile-bytecode --python $(PY) --require-hashes -r requirements.lock
 	$(UV) pip install --quiet --python $(PY) --no-deps --editable .
+	$(PY) -m compileall -q src || true # commands start in half the time, also where the environment forbids to write these later
 	@touch $@
 
 setup: .venv/.ready ## Make the locked environment in .venv.
@@ -68,7 +69,7 @@ peer: | $(if $(findstring .tools,$(UV)),.tools/bin/uv) ## Install the gateway th
 
 .venv-clients/.ready: tests/clients/clients.lock | $(if $(findstring .tools,$(UV)),.tools/bin/uv)
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv-clients
-	$(UV) pip install --quiet --python .venv-clients/bin/python --require-hashes -r tests/clients/clients.lock
+	$(UV) pip install --quiet --compile-bytecode --python .venv-clients/bin/python --require-hashes -r tests/clients/clients.lock
 	@touch $@
 
 clients: .venv-clients/.ready ## Install the client frameworks that the tests drive, in an environment of their own.

@@ -70,7 +70,7 @@ def test_documents_are_listed_page_by_page_with_their_rights(cli, shop: Path) ->
     assert [d["id"] for d in first + rest] == [d["id"] for d in everything]
     code, out, _ = cli("documents", "list", "--data", shop)
     lines = [line.split("\t") for line in out.splitlines()]
-    assert code == 0 and lines[0] == ["id", "collection", "state", "title", "chunks", "rights"]
+    assert code == 0 and lines[0] == ["id", "collection", "state", "title", "chunks", "rights", "alike"]
     assert ["Security incident handbook", "group:staff, not group:interns"] in [[line[3], line[5]] for line in lines]
 
 

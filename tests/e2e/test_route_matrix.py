@@ -64,7 +64,7 @@ def asked(route: Route, key: str | None, path_id: str) -> dict[str, Any]:
         "url": path,
         "json": body,
         "headers": headers,
-        "params": QUERIES.get(route.name, {}),
+        "params": {"other": path_id} if route.path.endswith("/diff") else QUERIES.get(route.name, {}),
     }
 
 

@@ -269,10 +269,14 @@ async def test_a_storm_on_a_half_open_breaker_probes_with_exactly_one_call() -> 
         up.always = Fault(gate=asyncio.Event())
         await asyncio.sleep(0.06)  # the breaker's own time
         storm = [asyncio.create_task(b.gateway.chat(request(f"s{i}"), call())) for i in range(50)]
-        _, running = await asyncio.wait(storm, timeout=0.3)
+        async with asyncio.timeout(20):
+            while len(up.calls) < 3 or sum(not call.done() for call in storm) > 1:
+                await asyncio.sleep(0.01)
+        running = [call for call in storm if not call.done()]
         assert (len(running), len(up.calls)) == (1, 3)
         up.always.gate.set()  # type: ignore[union-attr]
         assert (await running.pop()).text
+        await asyncio.gather(*storm, return_exceptions=True)
 
 
 async def test_a_probe_is_one_attempt_however_many_tries_a_call_may_have() -> None:

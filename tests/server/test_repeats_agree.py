@@ -123,6 +123,9 @@ class World:
     async def all_memberships(self) -> dict[tuple[str, str], frozenset[str]]:
         return {}
 
+    async def inactive_subjects(self) -> frozenset[tuple[str, str]]:
+        return frozenset()
+
     async def send(self, *pieces: bytes) -> bytes:
         """What is answered: nothing of it differs between two worlds but ids and dates."""
         if self.transport.closed:
