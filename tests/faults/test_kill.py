@@ -17,7 +17,7 @@ from bascule.testing.running import settings_for
 
 DRIVER = Path(__file__).with_name("ingest_driver.py")
 DOCUMENTS = 40
-KILLS = 200 if os.environ.get("BASCULE_TEST_FULL") else 10
+KILLS = 200 if os.environ.get("BASCULE_TEST_FULL") else 5
 SEED = 20261123
 
 

@@ -223,7 +223,7 @@ async def compare(played: list[tuple[Any, ...]]) -> int:
     return answered
 
 
-@settings(max_examples=2_000 if os.environ.get("BASCULE_TEST_FULL") else 30, deadline=None)
+@settings(max_examples=2_000 if os.environ.get("BASCULE_TEST_FULL") else 15, deadline=None)
 @given(st.lists(acts, min_size=4, max_size=30))
 def test_a_repetition_answered_at_once_is_answered_as_by_all_layers(played: list[tuple[Any, ...]]) -> None:
     asyncio.run(compare(played))
