@@ -25,7 +25,7 @@ def test_equal_scores_are_ordered_by_id_and_all_count_fully() -> None:
 
 
 def test_rank_fusion_follows_the_published_formula() -> None:
-    fused = {f.chunk_id: f.score for f in fuse({"a": 0.9, "b": 0.8}, {"b": 3.0}, method="ranks")}
+    fused = {f.chunk_id: f.score for f in fuse({"a": 0.9, "b": 0.8}, {"b": 3.0}, method="ranks", dense_weight=0.5)}
     assert math.isclose(fused["a"], 0.5)
     assert math.isclose(fused["b"], 0.5 * 61 / 62 + 0.5)
 

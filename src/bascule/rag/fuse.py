@@ -38,7 +38,7 @@ def fuse(
     dense: Mapping[str, float],
     lexical: Mapping[str, float],
     *,
-    dense_weight: float = 0.5,
+    dense_weight: float = 0.3,
     method: Literal["scores", "ranks"] = "scores",
 ) -> list[Fused]:
     """Best first, ties by chunk_id. With one method empty, the other decides alone."""

@@ -33,7 +33,7 @@ class RagOptions(msgspec.Struct, frozen=True, kw_only=True):
     passages: int = 8
     prompt_tokens: int = 3000
     expand: int = 0
-    dense_weight: float = 0.5
+    dense_weight: float = 0.3
     fusion: Literal["scores", "ranks"] = "scores"
     rerank_weight: float = 0.6
     rerank_depth: int = 30

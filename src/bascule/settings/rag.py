@@ -53,7 +53,7 @@ class RagSettings(Section):
         le=5,
         description="Passages before and after each one found, of the same section, shown too while prompt_tokens has room.",
     )
-    dense_weight: float = Field(0.5, ge=0, le=1, description="Share of the dense score in the fused score.")
+    dense_weight: float = Field(0.3, ge=0, le=1, description="Share of the dense score in the fused score.")
     parser_memory_bytes: int = Field(1_000_000_000, gt=0, description="Address space of a parsing child process.")
     parser_cpu_s: int = Field(30, gt=0, description="CPU time of a parsing child process for one document.")
     parser_wall_s: float = Field(60.0, gt=0, description="Wall time for one document.")
