@@ -109,6 +109,16 @@ class Protocol(HttpToolsProtocol):
         answered = cycle is None or (cycle.response_complete and cycle.keep_alive)
         return answered and self._between and not self.flow.write_paused and not self.transport.is_closing()
 
+    @property
+    def unread_bytes(self) -> int:
+        """Of whole answers: what was handed over and the client has not taken. 0 while an answer is being made."""
+        cycle = self.cycle
+        if self.transport.is_closing() and not self.flow.write_paused:
+            return 0
+        if cycle is not None and not cycle.response_complete:
+            return 0
+        return int(self.transport.get_write_buffer_size())
+
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
         if self.transport.is_closing():

@@ -18,6 +18,7 @@ import uvicorn
 from bascule.core.errors import BasculeError, ConfigError
 from bascule.server.app import Application, create_app
 from bascule.server.protocol import Protocol, close_slow_heads
+from bascule.server.unread import Unread
 
 if TYPE_CHECKING:
     from bascule.bootstrap import App
@@ -156,6 +157,7 @@ class Server(uvicorn.Server):
         self.socket = bound
         self.on_ready: Callable[[], object] = lambda: None
         self._lame_duck_s = lame_duck_s
+        self._unread = Unread()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -163,7 +165,9 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         if counter % _SWEEP_TICKS == 0:
-            close_slow_heads(list(self.server_state.connections), asyncio.get_running_loop().time())
+            connections, now_s = list(self.server_state.connections), asyncio.get_running_loop().time()
+            close_slow_heads(connections, now_s)
+            self._unread.sweep(connections, now_s)
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
