@@ -16,6 +16,7 @@ from bascule.bootstrap.background import in_background
 from bascule.bootstrap.calls import with_built_in
 from bascule.bootstrap.deletions import ledger_of, reconcile
 from bascule.bootstrap.gateway import Providers, open_layers, open_resources, open_state
+from bascule.bootstrap.memory import give_back
 from bascule.bootstrap.observing import open_telemetry, sweep_records
 from bascule.bootstrap.overlay import laid_over
 from bascule.bootstrap.plugins import plugin, secret
@@ -84,6 +85,7 @@ async def open_app(
             stack.push_async_callback(app.jobs.close)
             await in_background(stack, tend(app))
         await in_background(stack, _upkeep(app))
+        await in_background(stack, give_back())
         yield app
 
 
