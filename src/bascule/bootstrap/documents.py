@@ -14,6 +14,7 @@ from bascule.core.deadlines import Deadline
 from bascule.core.embedding import Embedder
 from bascule.core.errors import ConfigError
 from bascule.core.principals import Principal, system_principal
+from bascule.core.reranking import Reranker
 from bascule.core.resources import Resources
 from bascule.core.vectors import VectorStore
 from bascule.db.blobs import FolderBlobs
@@ -68,10 +69,16 @@ async def open_documents(
     )
     app.jobs.register(REEMBED, app.reembed.run)
     app.retention = Retention(catalogue=app.catalogue, settle=app.ingest.settle, rules=_kept(rag))
-    _open_questions(app, store, embedders, resources)
+    reranker: Reranker | None = None
+    if rag.reranker is not None:
+        reranker = await connect_plugin(stack, "rerankers", "rag.reranker", rag.reranker, resources)
+    _open_questions(app, store, embedders, reranker, resources)
 
 
-def _open_questions(app: App, store: VectorStore, embedders: Embedders, resources: Resources) -> None:
+def _open_questions(
+    app: App, store: VectorStore, embedders: Embedders, reranker: Reranker | None, resources: Resources
+) -> None:
+    from bascule.rag.advice import Adviser, ModelReranker
     from bascule.rag.explanations import Explanations, deeper
     from bascule.rag.options import RagOptions
     from bascule.rag.questions import Questions
@@ -84,9 +91,20 @@ def _open_questions(app: App, store: VectorStore, embedders: Embedders, resource
         prompt_tokens=rag.prompt_tokens,
         expand=rag.expand,
         dense_weight=rag.dense_weight,
+        rerank_depth=rag.rerank_depth,
+        helper_model=rag.helper_model or "",
+        rewrite=rag.rewrite,
+        subquestions=rag.subquestions,
+        hops=rag.hops,
+        judge=rag.judge,
+        repair=rag.repair,
         timeout_s=settings.gateway.timeout_s,
         prompt_key=(resources.data / "secrets" / "prompt.key").read_bytes(),
     )
+
+    adviser = Adviser(app.gateway, options) if rag.asks_helper else None
+    if adviser is not None and rag.rerank_by_model:
+        reranker = ModelReranker(adviser)
 
     def questions(options: RagOptions) -> Questions:
         return Questions(
@@ -96,6 +114,8 @@ def _open_questions(app: App, store: VectorStore, embedders: Embedders, resource
             embedders=embedders,
             chat=app.gateway if rag.chat_model else None,
             options=options,
+            adviser=adviser,
+            reranker=reranker,
         )
 
     app.questions = questions(options)

@@ -92,7 +92,8 @@ class Reloader:
     async def _take(self, settings: Settings) -> None:
         app = self._app
         wanted, models, _ = with_built_in(settings)
-        lost = settings.rag.enabled and {settings.rag.embedding_model, settings.rag.chat_model} - {None, "", *models}
+        named = {settings.rag.embedding_model, settings.rag.chat_model, settings.rag.helper_model}
+        lost = settings.rag.enabled and named - {None, "", *models}
         if lost and lost <= set(app.gateway.models()):
             raise ConfigError("The models that answers from documents need cannot be removed while the server runs.")
         longest_s = max([app.settings.gateway.timeout_s, *(m.timeout_s or 0.0 for m in app.settings.models.values())])

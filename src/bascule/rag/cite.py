@@ -40,7 +40,7 @@ class Passage(msgspec.Struct, frozen=True):
 class Checked(msgspec.Struct, frozen=True):
     """One sentence after the check. `text` has no marks; `sources` are (passage, span) in the order cited; () when dropped.
 
-    reason  "" when it stands, else why it was dropped: uncited, words, number, unit, date, name, negation
+    reason  "" when it stands, else why it was dropped: uncited, words, number, unit, date, name, negation, judge
     filler  it claims nothing ("Here is what I found:"), so dropping it takes nothing away
     """
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import struct
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any, Final
 
 import msgspec
 
-from bascule.core.calls import CacheDirectives
-from bascule.core.chat import ChatModel
-from bascule.core.errors import LimitExceeded, UpstreamError
+from bascule.core.calls import CacheDirectives, Call
+from bascule.core.chat import ChatModel, ChatRequest
+from bascule.core.documents import VisibleChunk
+from bascule.core.errors import LimitExceeded, RequestError, UpstreamError
 from bascule.rag import cite, extract, prompt
+from bascule.rag.advice import Adviser, spent
 from bascule.rag.answer import Spoken, speak
 from bascule.rag.draft import Draft
 from bascule.rag.events import AnswerEvent
@@ -28,8 +30,9 @@ _SCALED: Final = "onnx:minilm:"  # the embedding model whose cosines the refusal
 class ByModel:
     """prompt, answer, cite, verify. A sentence is sent once it has been checked, never before."""
 
-    def __init__(self, chat: ChatModel, options: RagOptions) -> None:
+    def __init__(self, chat: ChatModel, adviser: Adviser | None, options: RagOptions) -> None:
         self._chat = chat
+        self._adviser = adviser
         self._options = options
 
     async def events(
@@ -40,29 +43,90 @@ class ByModel:
             ask.question, chunks, self._options, model=ask.model, history=ask.history, stream=ask.stream
         )
         call = ask.call(document_ids=frozenset(c.document_id for c in chunks))
-        spoken, reader = Spoken(), cite.Reader()
-        shown = {p.number: p for p in cite.passages(chunks)}
-        declined = False
+        spoken = Spoken()
+        verifier = _Verifier(ask, chunks, self._adviser if self._options.judge == "model" else None)
         with trail.step("answer") as facts:
             try:
-                async with aclosing(speak(self._chat, request, call, spoken)) as pieces:
-                    async for piece in pieces:
-                        for sentence in reader.feed(piece):
-                            declined = declined or cite.NO_ANSWER in sentence
-                            for event in draft.add(cite.check(sentence, shown)):
-                                yield event
+                async with aclosing(self._said(request, call, spoken, verifier, draft)) as events:
+                    async for event in events:
+                        yield event
             finally:
                 outcome.model, outcome.cache = ask.model, call.cache
                 outcome.usage = _usage(spoken)
                 outcome.degraded.extend(call.degraded)
                 facts |= {"model": ask.model, "cache": call.cache, "usage": outcome.usage, "complete": spoken.complete}
                 facts |= {} if call.cost_usd is None else {"cost_usd": call.cost_usd}
+        if self._options.repair and draft.dropped and spoken.complete:
+            async with aclosing(self._repaired(ask, found, verifier, draft, outcome)) as events:
+                async for event in events:
+                    yield event
+        _judge(outcome, draft, declined=verifier.declined, complete=spoken.complete)
+        trail.note("verify", 0.0, _verified(draft) | verifier.facts)
+
+    async def _said(
+        self, request: ChatRequest, call: Call, spoken: Spoken, verifier: _Verifier, draft: Draft
+    ) -> AsyncGenerator[AnswerEvent]:
+        reader = cite.Reader()
+        async with aclosing(speak(self._chat, request, call, spoken)) as pieces:
+            async for piece in pieces:
+                for sentence in reader.feed(piece):
+                    for event in draft.add(await verifier.check(sentence)):
+                        yield event
         for sentence in reader.close(cut_short=not spoken.complete):
-            declined = declined or cite.NO_ANSWER in sentence
-            for event in draft.add(cite.check(sentence, shown)):
+            for event in draft.add(await verifier.check(sentence)):
                 yield event
-        _judge(outcome, draft, declined=declined, complete=spoken.complete)
-        trail.note("verify", 0.0, _verified(draft))
+
+    async def _repaired(
+        self, ask: Inquiry, found: Found, verifier: _Verifier, draft: Draft, outcome: Outcome
+    ) -> AsyncGenerator[AnswerEvent]:
+        """Once more for what was dropped. What stands of it is added; the dropped sentences are then made good, all of them
+        when the model's second attempt stands whole. A failure leaves the answer partial, as it was."""
+        chunks, wrong = found.packed.chosen, draft.take_dropped()
+        values = {
+            "passages": "\n".join(prompt.quoted(chunks, self._options.prompt_key)),
+            "question": " ".join(ask.question.split()),
+            "sentences": "\n".join(f"- {checked.text}" for checked in wrong),
+        }
+        request = prompt.fill(
+            "repair.v1", values, model=ask.model, most_tokens=self._options.answer_tokens, stream=ask.stream
+        )
+        call = ask.call(document_ids=frozenset(c.document_id for c in chunks))
+        spoken, stood = Spoken(), len(draft.kept)
+        told: dict[str, Any] = {"for": "repair", "model": ask.model, "sentences": len(wrong)}
+        try:
+            async with aclosing(self._said(request, call, spoken, verifier, draft)) as events:
+                async for event in events:
+                    yield event
+        except (UpstreamError, RequestError) as error:
+            logger.warning("the answer was not repaired (%s)", error.code)
+            told["error"] = error.code
+        finally:
+            call.usage = spoken.usage
+            told["repaired"] = len(draft.kept) - stood
+            verifier.facts.setdefault("asked", []).append(told | spent(call))
+        if len(draft.kept) == stood:
+            draft.dropped[:0] = wrong
+
+
+class _Verifier:
+    """Holds each sentence against the passages; a model must agree too where one is asked. Notes a reply that declines."""
+
+    def __init__(self, ask: Inquiry, chunks: Sequence[VisibleChunk], adviser: Adviser | None) -> None:
+        self._ask = ask
+        self._shown = {p.number: p for p in cite.passages(chunks)}
+        self._adviser = adviser
+        self.declined = False
+        self.facts: dict[str, Any] = {}
+
+    async def check(self, sentence: str) -> cite.Checked:
+        self.declined = self.declined or cite.NO_ANSWER in sentence
+        checked = cite.check(sentence, self._shown)
+        if self._adviser is None or not checked.sources:
+            return checked
+        chunks = [passage.chunk for passage, _ in checked.sources]
+        if await self._adviser.supports(self._ask, chunks, checked.text, self.facts) is False:
+            return msgspec.structs.replace(checked, sources=(), reason="judge")
+        return checked
 
 
 class ByQuotation:

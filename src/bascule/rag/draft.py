@@ -31,6 +31,11 @@ class Draft:
     def citations(self) -> tuple[Citation, ...]:
         return self._numbering.citations
 
+    def take_dropped(self) -> list[cite.Checked]:
+        """What was dropped so far, which is then no longer counted as dropped."""
+        taken, self.dropped = self.dropped, []
+        return taken
+
     def add(self, checked: cite.Checked) -> Iterator[AnswerEvent]:
         """A model's sentence after its check: nothing when it was dropped."""
         if not checked.sources:

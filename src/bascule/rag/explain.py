@@ -29,7 +29,7 @@ Diagnosis = Literal[
     "hidden by permission",  # told to auditors only: see `rag.truth`
     "upstream error",
 ]
-STEPS: Final = ("rewrite", "retrieve", "check", "fuse", "rerank", "prompt", "answer", "verify")
+STEPS: Final = ("rewrite", "retrieve", "check", "fuse", "rerank", "further", "prompt", "answer", "verify")
 HAS_IT: Final = 0.75  # weighted share of the question's telling words that makes a passage a likely answer
 LISTED: Final = 20
 
@@ -54,8 +54,25 @@ class Trail:
         self._stages[name] = Stage(name=name, took_s=round(took_s, 6), facts=facts)
 
     @property
+    def advice_tokens(self) -> dict[str, int]:
+        """What the small calls between the steps took, beside the answer's own."""
+        found = {"input_tokens": 0, "output_tokens": 0}
+        for stage in self._stages.values():
+            for usage in _usages(stage.facts):
+                found = {name: count + usage[name] for name, count in found.items()}
+        return found
+
+    @property
     def stages(self) -> tuple[Stage, ...]:
         return tuple(self._stages[name] for name in STEPS if name in self._stages)
+
+
+def _usages(facts: Mapping[str, Any]) -> Iterator[Mapping[str, int]]:
+    """Of every call told under `asked`, in the step itself and in its further searches."""
+    for asked in facts.get("asked", ()):
+        yield asked["usage"]
+    for search in facts.get("searches", ()):
+        yield from _usages(search)
 
 
 def listed(hits: Sequence[Hit]) -> list[dict[str, Any]]:

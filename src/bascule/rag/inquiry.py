@@ -50,11 +50,15 @@ class Inquiry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """What an answer can be made from: reranked hits, the passages that fit, and the prompt's leftovers."""
+    """What an answer can be made from: reranked hits, the passages that fit, and the prompt's leftovers.
+
+    `drawn_from`: documents whose passages a further search was drawn from; their words may be in the trace.
+    """
 
     retrieved: Retrieved
     hits: tuple[Hit, ...]
     packed: prompt.Packed
+    drawn_from: tuple[str, ...] = ()
 
     @property
     def context(self) -> tuple[Hit, ...]:

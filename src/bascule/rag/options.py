@@ -22,6 +22,15 @@ class RagOptions(msgspec.Struct, frozen=True, kw_only=True):
     rerank_depth         how many of the fused hits are reranked
     sentence_vectors     most sentences embedded to choose an extractive answer's; 0 compares words only
     extract_sentences    most sentences of an extractive answer
+    rerank_timeout_s     how long a Reranker may take; after it the order is that of the features
+    helper_model         the name of the model that is asked between the steps; "" for chat_model
+    helper_timeout_s     how long each such call may take, within the question's deadline
+    rewrite              `words`, or `model`: in a conversation the helper model puts the question so that it stands alone
+    subquestions         most questions that the helper model takes one apart into; 0 does not ask
+    hops                 rounds in which the helper model, having seen passages, says what else to search for; 0 does not ask
+    hop_searches         most searches of one such round
+    judge                `words`, or `model`: the helper model must agree too that the passages cited say a sentence
+    repair               once more for the sentences that were dropped
     prompt_key           secret bytes the delimiter of quoted passages is derived with (at most 64 bytes are used)
     prompt_version       which file of rag/prompts is used
     answer_tokens        most tokens the chat model may write
@@ -37,6 +46,15 @@ class RagOptions(msgspec.Struct, frozen=True, kw_only=True):
     fusion: Literal["scores", "ranks"] = "scores"
     rerank_weight: float = 0.6
     rerank_depth: int = 30
+    rerank_timeout_s: float = 4.0
+    helper_model: str = ""
+    helper_timeout_s: float = 5.0
+    rewrite: Literal["words", "model"] = "words"
+    subquestions: int = 0
+    hops: int = 0
+    hop_searches: int = 2
+    judge: Literal["words", "model"] = "words"
+    repair: bool = False
     sentence_vectors: int = 12
     extract_sentences: int = 3
     prompt_key: bytes = b""

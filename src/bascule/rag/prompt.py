@@ -67,17 +67,22 @@ def build(
 
     Raises ConfigError when `prompt_version` names no template.
     """
-    system, user = _template(options.prompt_version)
     values = {
-        "passages": "\n".join(_quoted(chunks, options.prompt_key)),
-        "history": _conversation(history),
+        "passages": "\n".join(quoted(chunks, options.prompt_key)),
+        "history": conversation(history),
         "question": " ".join(question.split()),
     }
+    return fill(options.prompt_version, values, model=model, most_tokens=options.answer_tokens, stream=stream)
+
+
+def fill(version: str, values: Mapping[str, str], *, model: str, most_tokens: int, stream: bool = False) -> ChatRequest:
+    """The request that a template makes of these values. Raises ConfigError when there is no such template."""
+    system, user = _template(version)
     view: dict[str, Any] = {
         "model": model,
         "messages": [{"role": "system", "content": system}, {"role": "user", "content": _fill(user, values)}],
         "temperature": 0,
-        "max_tokens": options.answer_tokens,
+        "max_tokens": most_tokens,
         "stream": stream,
     }
     if stream:
@@ -100,7 +105,8 @@ def marker(chunks: Sequence[VisibleChunk], key: bytes) -> str:
     return digest.hexdigest()
 
 
-def _quoted(chunks: Sequence[VisibleChunk], key: bytes) -> list[str]:
+def quoted(chunks: Sequence[VisibleChunk], key: bytes) -> list[str]:
+    """The passages as lines between markers, numbered from 1."""
     mark = marker(chunks, key)
     lines = []
     for number, chunk in enumerate(chunks, start=1):
@@ -115,7 +121,8 @@ def _quoted(chunks: Sequence[VisibleChunk], key: bytes) -> list[str]:
     return lines
 
 
-def _conversation(history: Sequence[tuple[str, str]]) -> str:
+def conversation(history: Sequence[tuple[str, str]]) -> str:
+    """The last `HISTORY_CHARS` of what was said, or "" when nothing was."""
     text = "\n".join(f"{role}: {' '.join(said.split())}" for role, said in history if said.strip())
     return f"Earlier in this conversation:\n{text[-HISTORY_CHARS:]}\n\n" if text else ""
 

@@ -23,19 +23,21 @@ from bascule.core.embedding import Embedder
 from bascule.core.errors import BasculeError, Conflict, InvalidRequest, UpstreamError
 from bascule.core.ids import new_id
 from bascule.core.principals import Principal
+from bascule.core.reranking import Reranker
 from bascule.core.traces import Asked, Trace
 from bascule.core.vectors import VectorStore
-from bascule.rag import alike, prompt, rerank, rewrite
+from bascule.rag import rewrite
+from bascule.rag.advice import Adviser
 from bascule.rag.compose import ByModel, ByQuotation
 from bascule.rag.draft import Draft
 from bascule.rag.embedders import Embedders
 from bascule.rag.events import AnswerEvent, DoneEvent, ErrorEvent, Source, SourcesData, SourcesEvent
-from bascule.rag.expand import expand
-from bascule.rag.explain import Trail, diagnose_refusal, listed, view
+from bascule.rag.explain import Trail, diagnose_refusal, view
+from bascule.rag.find import Finder
 from bascule.rag.inquiry import EXTRACTIVE, MODEL_FAILED, NO_MODEL, Found, Inquiry, Outcome
 from bascule.rag.options import RagOptions
-from bascule.rag.retrieve import Retrieved, Retriever
-from bascule.rag.tokens import estimate
+from bascule.rag.reorder import Reordering
+from bascule.rag.retrieve import Retriever
 
 logger = logging.getLogger(__name__)
 _TRIES: Final = 3  # a source that changes while the answer is made makes it again
@@ -57,13 +59,16 @@ class Questions:
         embedders: Embedders | None = None,
         chat: ChatModel | None,
         options: RagOptions,
+        adviser: Adviser | None = None,
+        reranker: Reranker | None = None,
     ) -> None:
         self._passages = passages
         self._traces = traces
         self._options = options
-        self._by_model = ByModel(chat, options) if chat is not None else None
+        self._by_model = ByModel(chat, adviser, options) if chat is not None else None
         self._by_quotation = ByQuotation(options)
-        self._retriever = Retriever(passages, store, embedders or Embedders(embedder), options)
+        retriever = Retriever(passages, store, embedders or Embedders(embedder), options)
+        self._finder = Finder(passages, retriever, Reordering(reranker, options), adviser, options)
 
     async def search(
         self,
@@ -81,7 +86,7 @@ class Questions:
         if not 1 <= limit <= self._options.max_limit:
             raise InvalidRequest(f"limit is from 1 to {self._options.max_limit}.", param="limit")
         ask = self._ask(principal, query, None, collections, where, None, None, stream=False, name="query")
-        return list((await self._find(ask, Trail(), wanted=limit)).hits[:limit])
+        return list((await self._finder.find(ask, Trail(), wanted=limit)).hits[:limit])
 
     async def answer(
         self,
@@ -183,7 +188,8 @@ class Questions:
 
     async def _events(self, ask: Inquiry) -> AsyncGenerator[AnswerEvent]:
         trail, draft = Trail(), Draft()
-        found = await self._find(ask, trail, wanted=self._options.passages)
+        ask = await self._finder.reworded(ask, trail)
+        found = await self._finder.find(ask, trail, wanted=self._options.passages, assisted=True)
         outcome = Outcome(degraded=list(found.retrieved.degraded))
         yield SourcesEvent(SourcesData(tuple(Source.of(n, h) for n, h in enumerate(found.context, start=1))))
         if not found.context:
@@ -193,48 +199,6 @@ class Questions:
                 async for event in events:
                     yield event
         yield DoneEvent(await self._close(ask, found, trail, draft, outcome))
-
-    async def _find(self, ask: Inquiry, trail: Trail, *, wanted: int) -> Found:
-        """rewrite, retrieve, check, fuse, rerank, pack."""
-        with trail.step("rewrite") as facts:
-            facts |= {"query": ask.query, "changed": ask.query != ask.question, "turns": len(ask.history)}
-        retrieved = await self._retriever.retrieve(
-            ask.principal,
-            ask.query,
-            collections=ask.collections,
-            where=ask.where,
-            wanted=wanted,
-            call_for=lambda timeout_s: ask.call(timeout_s=timeout_s),
-        )
-        _note_retrieval(trail, retrieved)
-        with trail.step("rerank") as facts:
-            hits = rerank.rerank(
-                ask.query, retrieved.hits, weight=self._options.rerank_weight, depth=self._options.rerank_depth
-            )
-            facts |= {"hits": listed(hits)}
-        with trail.step("prompt") as facts:
-            unique = alike.without_repeats(hits)
-            packed = prompt.pack(
-                [h.chunk for h in unique], most=self._options.passages, budget_tokens=self._options.prompt_tokens
-            )
-            packed = await expand(
-                self._passages,
-                ask.principal,
-                packed,
-                around=self._options.expand,
-                budget_tokens=self._options.prompt_tokens,
-            )
-            facts |= {
-                "chunk_ids": [c.id for c in packed.chosen],
-                "left_out_chunk_ids": [c.id for c in packed.left_out[:20]],
-                "repeated_chunk_ids": [h.chunk.id for h in hits if h not in unique][:20],
-                "tokens": packed.tokens,
-                "budget_tokens": self._options.prompt_tokens,
-                "most_passages": self._options.passages,
-                "history_tokens": estimate(" ".join(said for _, said in ask.history)),
-                "template": self._options.prompt_version,
-            }
-        return Found(retrieved=retrieved, hits=tuple(hits), packed=packed)
 
     async def _content(
         self, ask: Inquiry, found: Found, trail: Trail, draft: Draft, outcome: Outcome
@@ -271,7 +235,7 @@ class Questions:
             citations=draft.citations if used else (),
             reason=outcome.reason,
             cache=outcome.cache,
-            usage=outcome.usage,
+            usage=_in_all(outcome, trail),
             model=outcome.model,
             degraded=tuple(dict.fromkeys(outcome.degraded)),
         )
@@ -290,16 +254,12 @@ def _changed() -> Conflict:
     return Conflict("The sources changed while the answer was made. Ask again.")
 
 
-def _note_retrieval(trail: Trail, retrieved: Retrieved) -> None:
-    took = retrieved.took_s
-    facts = {
-        "terms": list(retrieved.terms),
-        "by_meaning": retrieved.vector is not None,
-        "lacks": list(retrieved.degraded),
-    }
-    trail.note("retrieve", took.get("embed", 0.0) + took.get("retrieve", 0.0), facts)
-    trail.note("check", took.get("check", 0.0), {"visible": len(retrieved.hits)})
-    trail.note("fuse", took.get("fuse", 0.0), {"hits": listed(retrieved.hits)})
+def _in_all(outcome: Outcome, trail: Trail) -> Mapping[str, int]:
+    """The answer's tokens and those of the small calls on the way to it."""
+    advice = trail.advice_tokens
+    if not any(advice.values()):
+        return outcome.usage
+    return {name: outcome.usage.get(name, 0) + count for name, count in advice.items()}
 
 
 def _trace(ask: Inquiry, found: Found, trail: Trail, answer: Answer, outcome: Outcome) -> Trace:
@@ -321,7 +281,7 @@ def _trace(ask: Inquiry, found: Found, trail: Trail, answer: Answer, outcome: Ou
         collections=tuple(c.name for c in found.retrieved.collections),
         stages=trail.stages,
         chunk_ids=tuple(c.id for c in chosen),
-        document_ids=tuple(dict.fromkeys(c.document_id for c in chosen)),
+        document_ids=tuple(dict.fromkeys([*(c.document_id for c in chosen), *found.drawn_from])),
         diagnosis=diagnosis or "answered",
         cited=tuple(dict.fromkeys(c.chunk_id for c in answer.citations)),
         asked=Asked(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from bascule.settings.section import Section
 from bascule.settings.server import StoreSettings
@@ -53,6 +53,40 @@ class RagSettings(Section):
         le=5,
         description="Passages before and after each one found, of the same section, shown too while prompt_tokens has room.",
     )
+    reranker: StoreSettings | None = Field(
+        None,
+        description="What reorders the best passages by reading question and passage together: cohere, jina, voyage or onnx;"
+        " without one, features of the words do.",
+    )
+    rerank_by_model: bool = Field(
+        False, description="The helper model reorders the best passages instead of a reranker."
+    )
+    rerank_depth: int = Field(30, ge=2, le=200, description="How many of the best passages are reordered.")
+    helper_model: str | None = Field(
+        None,
+        description="A name under [models] for the small questions between the steps; empty for chat_model.",
+    )
+    rewrite: Literal["words", "model"] = Field(
+        "words",
+        description="How a question within a conversation is searched: with the words of the question before, or as the helper"
+        " model puts it.",
+    )
+    subquestions: int = Field(
+        0, ge=0, le=5, description="Most questions that the helper model takes one apart into, each searched; 0: off."
+    )
+    hops: int = Field(
+        0,
+        ge=0,
+        le=3,
+        description="Rounds in which the helper model sees passages and says what else to search; 0: off.",
+    )
+    judge: Literal["words", "model"] = Field(
+        "words",
+        description="Who must find a sentence in its passage: the comparison of words, or the helper model too.",
+    )
+    repair: bool = Field(
+        False, description="Ask the chat model once more for sentences that its passages did not support."
+    )
     dense_weight: float = Field(0.3, ge=0, le=1, description="Share of the dense score in the fused score.")
     parser_memory_bytes: int = Field(1_000_000_000, gt=0, description="Address space of a parsing child process.")
     parser_cpu_s: int = Field(30, gt=0, description="CPU time of a parsing child process for one document.")
@@ -64,3 +98,17 @@ class RagSettings(Section):
         " Secrets are masked whatever this says, except with off, which is for test data.",
     )
     collections: dict[str, CollectionSettings] = Field({}, description="What holds for single collections, by name.")
+
+    @model_validator(mode="after")
+    def _helped(self) -> RagSettings:
+        if self.reranker is not None and self.rerank_by_model:
+            raise ValueError("rag.reranker and rag.rerank_by_model exclude each other")
+        if not (self.helper_model or self.chat_model) and self.asks_helper:
+            raise ValueError("rag.helper_model or rag.chat_model must name the model that the steps switched on ask")
+        return self
+
+    @property
+    def asks_helper(self) -> bool:
+        """Is any step switched on that a model is asked for?"""
+        by_model = "model" in (self.rewrite, self.judge)
+        return bool(by_model or self.rerank_by_model or self.subquestions or self.hops)

@@ -22,9 +22,11 @@ from bascule.core.errors import BasculeError, NotFound
 from bascule.core.ids import chunk_id, content_hash
 from bascule.core.lexical import terms
 from bascule.core.principals import Principal
+from bascule.core.reranking import Reranker
 from bascule.core.rights import Rights, may_read
 from bascule.core.traces import Trace
 from bascule.core.vectors import Candidate, Point, Scope
+from bascule.rag.advice import Adviser
 from bascule.rag.options import RagOptions
 from bascule.rag.questions import Questions
 
@@ -209,6 +211,7 @@ class RecitingModel:
         self.complete = True
         self.error: BasculeError | None = None
         self.fails_after = 0
+        self.advice: dict[str, str | BasculeError] = {}  # by a word of the instruction: what is said instead of `text`
         self.requests: list[ChatRequest] = []
         self.calls: list[Call] = []
 
@@ -237,6 +240,11 @@ class RecitingModel:
         self.requests.append(request)
         self.calls.append(call)
         call.cache = "MISS"
+        for word, said in self.advice.items():
+            if word in request.view["messages"][0]["content"]:
+                if isinstance(said, BasculeError):
+                    raise said
+                return said
         return str(request.view["messages"][-1]["content"]) if self.echo else self.text
 
     async def _chunks(self, text: str) -> AsyncIterator[ChatChunk]:
@@ -259,7 +267,9 @@ class World:
         embedder: Embedder | None = None,
         chat: RecitingModel | None = None,
         options: RagOptions | None = None,
+        reranker: Reranker | None = None,
     ) -> None:
+        self.reranker = reranker
         self.catalogue = FakeCatalogue()
         self.store = FakeStore()
         self.embedder = embedder
@@ -275,6 +285,8 @@ class World:
             embedder=self.embedder,
             chat=self.chat,
             options=self.options,
+            adviser=Adviser(self.chat, self.options) if self.chat is not None else None,
+            reranker=self.reranker,
         )
 
     def collection(self, tenant: str, name: str, fingerprint: str) -> Collection:
