@@ -62,6 +62,7 @@ def cli_page() -> str:
         "- With `BASCULE_URL` set, and neither `--data` nor `--config` given, commands speak HTTP to that server.\n"
         "- `--json` prints one JSON document on stdout; progress, notes and errors go to stderr.\n"
         "- Colour and progress bars appear on a terminal only; `NO_COLOR` is honoured. In a pipe, tables are tab-separated.\n"
+        "- Terminal sequences in what documents and models say are taken out; a cell that would be a formula begins with `'`.\n"
         "- `BASCULE_DEBUG=1` shows where an unexpected error came from."
     )
     codes = (failures.__doc__ or "").split("\n\n", 1)[1].strip()

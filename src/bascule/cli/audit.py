@@ -11,6 +11,7 @@ import typer
 
 from bascule.cli.options import Config, Data, Json
 from bascule.cli.output import Output
+from bascule.cli.terminal import json_safe
 
 if TYPE_CHECKING:
     from bascule.db.catalogue import SqlCatalogue
@@ -95,7 +96,7 @@ def export(data: Data = None, config: Config = None) -> None:
         while more:
             rows = await catalogue.audit_export(after, _PAGE)
             for row in rows:
-                typer.echo(msgspec.json.encode(row).decode())
+                typer.echo(json_safe(msgspec.json.encode(row).decode()))
                 after = row["seq"]
             more = len(rows) == _PAGE
 

@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from bascule.cli.terminal import inert, json_safe, printable
+
 
 class Output:
     """`json_mode`: only `document` reaches stdout."""
@@ -26,18 +28,18 @@ class Output:
 
     def document(self, value: Any) -> None:
         """The one JSON document of `--json`."""
-        sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, default=_plain) + "\n")
+        sys.stdout.write(json_safe(json.dumps(value, ensure_ascii=False, indent=2, default=_plain)) + "\n")
         sys.stdout.flush()
 
     def say(self, text: str, *, markup: bool = False) -> None:
         if not self.json_mode:
-            self.out.print(text, markup=markup)
+            self.out.print(printable(text), markup=markup)
 
     def note(self, text: str) -> None:
-        self.err.print(text, markup=False)
+        self.err.print(printable(text), markup=False)
 
     def problem(self, text: str) -> None:
-        self.err.print(f"[bold red]error:[/] {escape(text)}")
+        self.err.print(f"[bold red]error:[/] {escape(printable(text))}")
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> None:
         """A table on a terminal; header and tab-separated lines otherwise."""
@@ -46,7 +48,7 @@ class Output:
         cells = [[_cell(value) for value in row] for row in rows]
         if not self.out.is_terminal:
             for line in [list(columns), *cells]:
-                self.out.file.write("\t".join(line) + "\n")  # rich would turn tabs into spaces
+                self.out.file.write("\t".join(map(inert, line)) + "\n")  # rich would turn tabs into spaces
             return
         if not cells:
             self.note(empty)
@@ -71,10 +73,10 @@ def _cell(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, dict):
-        return ", ".join(f"{k} {v}" for k, v in value.items())
+        return printable(", ".join(f"{k} {v}" for k, v in value.items()))
     if isinstance(value, (list, tuple, set, frozenset)):
-        return ", ".join(map(str, sorted(value, key=str) if isinstance(value, (set, frozenset)) else value))
-    return " ".join(str(value).split())
+        return printable(", ".join(map(str, sorted(value, key=str) if isinstance(value, (set, frozenset)) else value)))
+    return " ".join(printable(str(value)).split())
 
 
 def _plain(value: object) -> Any:

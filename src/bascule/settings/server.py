@@ -26,6 +26,10 @@ class ServerSettings(Section):
     allowed_hosts: tuple[str, ...] = Field(
         (), description="Host names the console answers to, besides loopback; guards against DNS rebinding."
     )
+    link_hosts: tuple[str, ...] = Field(
+        (),
+        description="Hosts that links in written answers may lead to in the console; elsewhere an address stays text.",
+    )
 
 
 class TelemetrySettings(Section):

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bascule.cli.questions import REASONS, place, shorten
+from bascule.cli.terminal import printable
 
 WIDTH = 110
 QUOTE_CHARS = 220
@@ -43,7 +44,7 @@ class Show:
         self.took.append((title, time.monotonic() - started_s))
 
     def say(self, text: str) -> None:
-        self.console.print(text, markup=False, soft_wrap=not self.rich)
+        self.console.print(printable(text), markup=False, soft_wrap=not self.rich)
 
     def answer(self, who: str, question: str, found: Mapping[str, Any], took_s: float) -> None:
         """One question, who asked it, the answer and its numbered citations; how long it took, HTTP included."""
@@ -74,11 +75,11 @@ class Show:
         return text
 
     def _answered(self, found: Mapping[str, Any]) -> Group:
-        parts = [Text(str(found["answer"]))]
+        parts = [Text(printable(str(found["answer"])))]
         for citation in found["citations"]:
             line = Text(f"\n[{citation['number']}] ", "bold cyan")
-            line.append(f"{place(citation)}", "bold not cyan")
-            line.append(f'\n    "{shorten(str(citation["quote"]), QUOTE_CHARS)}"', "dim not bold")
+            line.append(printable(place(citation)), "bold not cyan")
+            line.append(f'\n    "{printable(shorten(str(citation["quote"]), QUOTE_CHARS))}"', "dim not bold")
             parts.append(line)
         return Group(*parts)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
 
+from bascule.core.documents import Answer
 from bascule.core.errors import AuthenticationFailed, BasculeError, InvalidRequest, NotFound, StorageError
 from bascule.core.principals import SCOPE_ASK, SCOPE_INGEST, Principal
 from bascule.server.answers import lacks as lacks_of
@@ -24,6 +25,7 @@ from bascule.server.route import checked_id
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
     from bascule.bootstrap import App
 
@@ -170,10 +172,19 @@ class Console:
             question=question,
             answer=found,
             pieces=words.pieces(found),
+            written=self._written(found),
             headings=words.headings,
             reason=words.REASONS.get(found.reason or "", (found.reason or "").replace("_", " ")),
             lacks=words.lacks(found.degraded),
         )
+
+    def _written(self, found: Answer) -> Markup | None:
+        """Markdown of a model; None for a quotation, which is shown letter by letter."""
+        if found.model == "extractive":
+            return None
+        from bascule.server.console.markup import rendered
+
+        return rendered(found, self._app.settings.server.link_hosts)
 
     async def _documents(self, exchange: Exchange, principal: Principal, rest: str) -> Reply:
         require(principal, SCOPE_ASK)

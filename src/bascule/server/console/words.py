@@ -1,4 +1,4 @@
-"""The console's words for codes, and the shape of what its templates show. Text stays text: templates escape all of it."""
+"""The console's words for codes, and the shape of what its templates show. Text stays text: templates escape it."""
 
 from __future__ import annotations
 
