@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import msgspec
 import pytest
 
+from bascule.core.calls import Call
+from bascule.core.chat import ChatRequest, ChatResponse
 from bascule.core.documents import Answer
-from bascule.core.errors import InvalidRequest, LimitExceeded, NotFound, UpstreamUnavailable
+from bascule.core.errors import InvalidRequest, LimitExceeded, NotFound, UpstreamTimeout, UpstreamUnavailable
 from bascule.core.principals import Principal
 from bascule.rag.events import AnswerEvent, schemas
 from bascule.rag.options import RagOptions
@@ -291,3 +294,15 @@ def _lose(world: World, document_id: str) -> None:
         return hear(*args)  # type: ignore[arg-type]
 
     world.chat._hear = hear_and_delete  # type: ignore[method-assign,assignment]
+
+
+async def test_a_model_that_takes_all_the_time_leaves_enough_to_answer_without_it() -> None:
+    class Silent(RecitingModel):
+        async def chat(self, request: ChatRequest, call: Call) -> ChatResponse:
+            await asyncio.sleep(call.deadline.left_s())
+            raise UpstreamTimeout("The request's deadline ran out.")
+
+    world = World(embedder=WordEmbedder(), chat=Silent(), options=RagOptions(chat_model="fast", timeout_s=0.4))
+    await world.add("page", PAGE, title="Refunds")
+    answer = await world.questions.answer(BOB, QUESTION)
+    assert (answer.status, answer.model, answer.degraded) == ("answered", "extractive", ("model_failed",))

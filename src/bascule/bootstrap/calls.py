@@ -19,6 +19,7 @@ from bascule.settings import (
     Settings,
     TargetSettings,
 )
+from bascule.settings.rag import LOCAL_MODEL
 
 BUILT_IN_MODEL = "minilm"
 MAX_KNOWN_KEYS = 100_000
@@ -26,8 +27,14 @@ NO_PRICES: Prices = {}
 
 
 def with_built_in(settings: Settings) -> tuple[dict[str, ProviderSettings], dict[str, ModelSettings], list[str]]:
-    """Providers and models, plus the built-in embedding model where it is wanted, not configured and present."""
+    """Providers and models, plus `rag.local_model` and the built-in embedding model where each is wanted, not configured and
+    present."""
     providers, models = dict(settings.providers), dict(settings.models)
+    if settings.rag.local_model is not None and LOCAL_MODEL not in models:
+        providers["built_in_llama"] = ProviderSettings.model_validate(
+            {"kind": "llama", "file": settings.rag.local_model}
+        )
+        models[LOCAL_MODEL] = ModelSettings(targets=(TargetSettings(provider="built_in_llama", model=LOCAL_MODEL),))
     wanted = {model.semantic_cache.embedding_model for model in models.values() if model.semantic_cache is not None}
     for_search = settings.rag.embedding_model if settings.rag.enabled else None
     if BUILT_IN_MODEL not in (for_search, *wanted) or BUILT_IN_MODEL in models:

@@ -85,7 +85,7 @@ def _open_questions(
 
     settings, rag = app.settings, app.settings.rag
     options = RagOptions(
-        chat_model=rag.chat_model or "",
+        chat_model=rag.answers_by,
         candidates=rag.candidates,
         passages=rag.passages,
         prompt_tokens=rag.prompt_tokens,
@@ -112,7 +112,7 @@ def _open_questions(
             traces=app.catalogue,
             store=store,
             embedders=embedders,
-            chat=app.gateway if rag.chat_model else None,
+            chat=app.gateway if rag.answers_by else None,
             options=options,
             adviser=adviser,
             reranker=reranker,

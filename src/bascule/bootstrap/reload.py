@@ -20,6 +20,7 @@ from bascule.core.resources import Resources
 from bascule.core.routes import StoredRoute
 from bascule.gateway.gateway import Gateway
 from bascule.settings import Settings
+from bascule.settings.rag import LOCAL_MODEL
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ class Reloader:
 
     def reserved(self) -> set[str]:
         """Names that are not to be had for stored routes."""
-        return {BUILT_IN_MODEL, *self.file.models}
+        return {BUILT_IN_MODEL, LOCAL_MODEL, *self.file.models}
 
     async def _go_by(self, read: Settings, stored: Sequence[StoredRoute]) -> list[str]:
         """The sections that have changed."""
@@ -92,7 +93,7 @@ class Reloader:
     async def _take(self, settings: Settings) -> None:
         app = self._app
         wanted, models, _ = with_built_in(settings)
-        named = {settings.rag.embedding_model, settings.rag.chat_model, settings.rag.helper_model}
+        named = {settings.rag.embedding_model, settings.rag.answers_by, settings.rag.helper_model}
         lost = settings.rag.enabled and named - {None, "", *models}
         if lost and lost <= set(app.gateway.models()):
             raise ConfigError("The models that answers from documents need cannot be removed while the server runs.")

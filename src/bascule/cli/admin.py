@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -52,6 +53,12 @@ def serve(
     port: Annotated[
         int | None, typer.Option(help="Port to listen on (8400); 0 picks a free one.", show_default=False)
     ] = None,
+    local_model: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="A GGUF file that answers on this machine (rag.local_model).", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Run the server until Ctrl-C or SIGTERM, then let running requests finish. SIGHUP reads the configuration again."""
     import gc
@@ -65,7 +72,8 @@ def serve(
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
 
     def source() -> Settings:
-        return load(config, data=data, server=given or None)
+        rag = None if local_model is None else {"local_model": local_model}
+        return load(config, data=data, server=given or None, rag=rag)
 
     settings = source()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

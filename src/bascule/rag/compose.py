@@ -24,6 +24,7 @@ from bascule.rag.inquiry import EXTRACTIVE, MODEL_FAILED, Found, Inquiry, Outcom
 from bascule.rag.options import RagOptions
 
 logger = logging.getLogger(__name__)
+KEPT_S: Final = 1.0
 _SCALED: Final = "onnx:minilm:"  # the embedding model whose cosines the refusal threshold was calibrated on
 
 
@@ -42,7 +43,11 @@ class ByModel:
         request = prompt.build(
             ask.question, chunks, self._options, model=ask.model, history=ask.history, stream=ask.stream
         )
-        call = ask.call(document_ids=frozenset(c.document_id for c in chunks))
+        # What the model may not use up: with it the passages' own sentences are chosen, should the model not answer.
+        left_s = ask.deadline.check()
+        call = ask.call(
+            timeout_s=max(left_s - KEPT_S, left_s / 2), document_ids=frozenset(c.document_id for c in chunks)
+        )
         spoken = Spoken()
         verifier = _Verifier(ask, chunks, self._adviser if self._options.judge == "model" else None)
         with trail.step("answer") as facts:
@@ -167,12 +172,12 @@ class ByQuotation:
         if vector is None or embedder is None or not most:
             return {}
         likely = extract.rank(ask.query, found.context)[:most]
-        call = ask.call(
-            timeout_s=self._options.embed_timeout_s,
-            document_ids=frozenset(s.hit.chunk.document_id for s in likely),
-            directives=CacheDirectives(no_store=True),
-        )
         try:
+            call = ask.call(
+                timeout_s=self._options.embed_timeout_s,
+                document_ids=frozenset(s.hit.chunk.document_id for s in likely),
+                directives=CacheDirectives(no_store=True),
+            )
             vectors = await embedder.embed([s.sentence.text for s in likely], "query", call)
         except (UpstreamError, LimitExceeded) as error:
             logger.warning("sentences were chosen by words alone: embedding failed (%s)", error.code)

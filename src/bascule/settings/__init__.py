@@ -23,7 +23,7 @@ from bascule.settings.gateway import (
     SemanticCacheSettings,
     TargetSettings,
 )
-from bascule.settings.rag import CollectionSettings, RagSettings, RedactMode
+from bascule.settings.rag import LOCAL_MODEL, CollectionSettings, RagSettings, RedactMode
 from bascule.settings.section import Section
 from bascule.settings.server import (
     CatalogueSettings,
@@ -122,9 +122,11 @@ class Settings(BaseSettings):
                     f"sources.{name}.collection: {source.collection!r} has retention_days, but what a source still holds would "
                     "come back as new. Let the source forget it"
                 )
-        wanted = self.rag.chat_model
-        if wanted and wanted not in self.models:
-            raise ValueError(f"rag.chat_model names {wanted!r}, which is not under [models]")
+        own = {LOCAL_MODEL} if self.rag.local_model is not None else set()
+        for field in ("chat_model", "helper_model"):
+            wanted = getattr(self.rag, field)
+            if wanted and wanted not in {*self.models, *own}:
+                raise ValueError(f"rag.{field} names {wanted!r}, which is not under [models]")
         return self
 
     def timeout_s(self, model: ModelSettings | None) -> float:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import Final, Literal
 
 from pydantic import Field, model_validator
 
 from bascule.settings.section import Section
 from bascule.settings.server import StoreSettings
 
+LOCAL_MODEL: Final = "local"
 RedactMode = Literal["mask", "pseudonymise", "drop", "keep", "off"]
 
 
@@ -43,6 +45,10 @@ class RagSettings(Section):
         description="Collections embedded with another model than embedding_model are embedded anew, beside their old vectors.",
     )
     chat_model: str | None = Field(None, description="A name under [models]; without one, answers are extractive.")
+    local_model: Path | None = Field(
+        None,
+        description="A GGUF file that answers on this machine, as the model `local`; chat_model is it, unless another is named.",
+    )
     chunk_tokens: int = Field(200, ge=32, le=2000, description="Most tokens in a chunk.")
     candidates: int = Field(60, ge=5, le=1000, description="Candidates asked of each search method.")
     passages: int = Field(8, ge=1, le=50, description="Passages shown to the model.")
@@ -99,11 +105,16 @@ class RagSettings(Section):
     )
     collections: dict[str, CollectionSettings] = Field({}, description="What holds for single collections, by name.")
 
+    @property
+    def answers_by(self) -> str:
+        """The model that answers; "" for extractive answers."""
+        return self.chat_model or (LOCAL_MODEL if self.local_model is not None else "")
+
     @model_validator(mode="after")
     def _helped(self) -> RagSettings:
         if self.reranker is not None and self.rerank_by_model:
             raise ValueError("rag.reranker and rag.rerank_by_model exclude each other")
-        if not (self.helper_model or self.chat_model) and self.asks_helper:
+        if not (self.helper_model or self.answers_by) and self.asks_helper:
             raise ValueError("rag.helper_model or rag.chat_model must name the model that the steps switched on ask")
         return self
 

@@ -144,7 +144,7 @@ class Console:
         known = await app.catalogue.collections(principal) if asks else []
         record = app.authenticator.record(principal)
         codes = lacks_of(app)
-        if asks and not app.settings.rag.chat_model:
+        if asks and not app.settings.rag.answers_by:
             codes = [*codes, "no_model"]
         return self._page(
             "home.html",
