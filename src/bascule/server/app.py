@@ -11,11 +11,18 @@ from typing import TYPE_CHECKING, Final
 from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
-from bascule.core.errors import NotFound, RequestError, ServerStopping, StorageError
+from bascule.core.errors import (
+    AuthenticationFailed,
+    BasculeError,
+    NotFound,
+    RequestError,
+    ServerStopping,
+    StorageError,
+)
 from bascule.core.principals import SCOPE_METRICS, Principal
 from bascule.server import messages, model_calls, probes, responses
 from bascule.server.console.pages import Console
-from bascule.server.credentials import authenticate, require
+from bascule.server.credentials import authenticate, authorization, require
 from bascule.server.exchange import ClientGone, Exchange, Reply, event
 from bascule.server.failures import report, to_anthropic_event, to_anthropic_reply, to_event, to_reply
 from bascule.server.metrics import HttpMetrics
@@ -24,6 +31,7 @@ from bascule.server.openapi import document
 from bascule.server.repeats import Headers, Repeats
 from bascule.server.route import Endpoint
 from bascule.server.table import ROUTES
+from bascule.server.wrong_keys import WrongKeys
 
 if TYPE_CHECKING:
     from bascule.bootstrap import App
@@ -75,6 +83,7 @@ class Application:
             "/openapi.json": self._describe,
         }
         self.metrics = HttpMetrics()
+        self._wrong_keys = WrongKeys()
         self._repeats = Repeats(app, self.metrics.observe)
         for note in app.degraded:
             self.metrics.degraded.labels(note.partition(":")[0]).set(1)
@@ -122,7 +131,17 @@ class Application:
             await self._fail(exchange, error)
         return label
 
+    async def _slowed(self, exchange: Exchange, error: AuthenticationFailed) -> BasculeError:
+        """What a wrong key is told in the end."""
+        try:
+            await self._wrong_keys.hold(exchange.client_host)
+        except BasculeError as refused:
+            return refused
+        return error
+
     async def _fail(self, exchange: Exchange, error: Exception) -> None:
+        if isinstance(error, AuthenticationFailed) and not self.draining and authorization(exchange.headers):
+            error = await self._slowed(exchange, error)
         report(error, exchange.request_id)
         if not exchange.started:
             headers = call_headers(exchange.call) if exchange.call is not None else ()
