@@ -7,6 +7,7 @@ frame with a prepared document or a reason. `--report` prints what this system l
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import os
 import resource
@@ -18,10 +19,10 @@ from typing import BinaryIO
 
 from bascule.core.documents import PreparedDocument
 from bascule.core.errors import IngestError
-from bascule.core.parsing import Parser
+from bascule.core.parsing import Parser, Recogniser
 from bascule.rag import tokens, wire
-from bascule.rag.confine import Limits, allow_cpu, confine
-from bascule.rag.prepare import Tokens, prepare, reveal
+from bascule.rag.confine import Limits, OcrLimits, allow_cpu, allow_memory, confine
+from bascule.rag.prepare import Parsers, Tokens, prepare, reveal
 
 _GRACE_S = 5.0
 
@@ -42,12 +43,13 @@ def main() -> None:
     setup = wire.setups.decode(_read(requests) or b"")
     counter = Tokens(*tokens.load(setup.prepare.tokenizer))  # before the files are out of reach
     peak_bytes = _peak_reader()
-    _send(replies, wire.Ready(confinement=confine(setup.limits)))
+    _send(replies, wire.Ready(confinement=confine(setup.limits, setup.ocr)))
     while (body := _read(requests)) is not None:
         allow_cpu(setup.limits.cpu_s)
-        signal.setitimer(signal.ITIMER_REAL, setup.limits.wall_s + _GRACE_S)  # should the parent be gone by then
+        # The parent's time is up before, unless it waits as long as recognising text may take, or is gone.
+        signal.setitimer(signal.ITIMER_REAL, setup.limits.wall_s + (0 if setup.ocr else _GRACE_S))
         reply = _answer(
-            lambda work: _work_on(work, setup, counter),
+            lambda work: _work_on(work, setup, counter, _parsers(setup.ocr)),
             body,
             peak_bytes,
         )
@@ -57,10 +59,37 @@ def main() -> None:
             return  # what it holds after such a fault is anybody's guess
 
 
-def _work_on(work: wire.Work, setup: wire.Setup, counter: Tokens) -> PreparedDocument:
+def _work_on(work: wire.Work, setup: wire.Setup, counter: Tokens, parsers: Parsers) -> PreparedDocument:
     if work.wanted:
-        return reveal(work.data, work.name, work.media_type, parser_of, work.wanted, work.key)
-    return prepare(work.data, work.name, work.media_type, parser_of, setup.prepare, counter, work.mode, work.key)
+        return reveal(work.data, work.name, work.media_type, parsers, work.wanted, work.key)
+    return prepare(work.data, work.name, work.media_type, parsers, setup.prepare, counter, work.mode, work.key)
+
+
+def _parsers(ocr: OcrLimits | None) -> Parsers:
+    """For one document: each counts its pages and time anew."""
+    if ocr is None or not _has_ocr():
+        return parser_of
+    from bascule.plugins.parsers._ocr import Ocr
+
+    def more() -> None:
+        allow_memory(ocr.memory_bytes)
+        allow_cpu(ocr.cpu_s)
+        signal.setitimer(signal.ITIMER_REAL, ocr.wall_s)
+
+    recogniser = Ocr(pages=ocr.pages, cpu_s=ocr.cpu_s, wall_s=ocr.wall_s, before=more)
+    return lambda kind: reader_of(kind, recogniser) or parser_of(kind)
+
+
+@cache
+def _has_ocr() -> bool:
+    return importlib.util.find_spec("rapidocr") is not None
+
+
+def reader_of(kind: str, recogniser: Recogniser) -> Parser | None:
+    """The parser of a kind that may hold pictures of text, with what reads them."""
+    reading = getattr(importlib.import_module(f"bascule.plugins.parsers.{kind}"), "reading", None)
+    parser: Parser | None = reading(recogniser) if reading else None
+    return parser
 
 
 def _report() -> str:

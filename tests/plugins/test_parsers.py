@@ -192,7 +192,7 @@ def test_encrypted_pdf_says_to_remove_the_password():
 
 
 def test_pdf_of_pictures_says_to_run_text_recognition():
-    with pytest.raises(IngestError, match="OCR"):
+    with pytest.raises(IngestError, match=r"bascule\[ocr\]"):
         pdf.parser.parse(make.pdf(["0 0 1 rg 10 10 100 100 re f"]), "x")
 
 

@@ -393,7 +393,7 @@ def test_a_sandbox_needs_no_loop_to_be_made():
 
 async def test_missing_protection_is_said_in_the_log(monkeypatch, caplog):
     weak = UNRULY.replace(
-        "child.main()", 'child.confine = lambda limits: {"cpu": "applied", "network": "not offered"}\nchild.main()'
+        "child.main()", 'child.confine = lambda limits, ocr: {"cpu": "applied", "network": "not offered"}\nchild.main()'
     )
     monkeypatch.setattr(module, "_command", lambda: (sys.executable, "-P", "-c", weak))
     async with open_sandbox(options(recycle_after=1)) as box:

@@ -163,6 +163,7 @@ class _LazySandbox:
 
     def _options(self) -> SandboxOptions:
         from bascule.rag.confine import Limits as ProcessLimits
+        from bascule.rag.confine import OcrLimits
         from bascule.rag.prepare import PrepareOptions
         from bascule.rag.sandbox import SandboxOptions
 
@@ -173,6 +174,11 @@ class _LazySandbox:
             limits=ProcessLimits(
                 memory_bytes=rag.parser_memory_bytes, cpu_s=rag.parser_cpu_s, wall_s=rag.parser_wall_s
             ),
+            ocr=OcrLimits(
+                memory_bytes=rag.ocr_memory_bytes, cpu_s=rag.ocr_cpu_s, wall_s=rag.ocr_wall_s, pages=rag.ocr_pages
+            )
+            if rag.ocr
+            else None,
             prepare=PrepareOptions(
                 chunk_tokens=rag.chunk_tokens,
                 redact=rag.redact,

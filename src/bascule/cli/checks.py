@@ -34,7 +34,12 @@ def doctor(data: Data = None, config: Config = None, tenant: Tenant = DEFAULT_TE
     settings = load(config, data=data)
     if not settings.data.is_dir():
         raise ConfigError(f"There is no data folder at {settings.data}. Run: bascule init --data {settings.data}")
-    findings = [*checks.folder(settings.data), checks.model(settings), checks.confinement()]
+    findings = [
+        *checks.folder(settings.data),
+        checks.model(settings),
+        checks.confinement(),
+        checks.recognition(settings),
+    ]
     try:
         findings += asyncio.run(_stores(settings, tenant))
     except BasculeError as error:

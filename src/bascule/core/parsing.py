@@ -1,8 +1,8 @@
-"""From bytes to blocks: the parser's port and what it returns. Parsers run in a child process only (law 9)."""
+"""From bytes to blocks: the ports of parsers and of text recognition, and what they return. In a child process only (law 9)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -32,6 +32,24 @@ class ParsedDocument(msgspec.Struct, frozen=True, kw_only=True):
     blocks: tuple[Block, ...]
     metadata: Mapping[str, Any] = {}
     removed: Mapping[str, int] = {}
+
+
+class Recognised(msgspec.Struct, frozen=True):
+    """A line of text in a picture and where it stands: left, top, right, bottom in pixels."""
+
+    text: str
+    box: tuple[float, float, float, float]
+
+
+class Recogniser(Protocol):
+    """Reads the text in pictures (OCR)."""
+
+    max_side: int  # in pixels: of a larger picture nothing more is seen
+
+    def read(self, pixels: Any) -> Sequence[Recognised] | None:
+        """Of an array of rows of pixels of red, green and blue bytes, in no particular order. None: this document's share of
+        pages or time is used up."""
+        ...
 
 
 class Parser(Protocol):

@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
@@ -102,6 +103,17 @@ def confinement() -> Finding:
         text="parsers are not confined in " + ", ".join(f"{name} ({why})" for name, why in sorted(lacking.items())),
         fix="take in only files you trust, or run on Linux 5.13 or newer with seccomp and Landlock",
     )
+
+
+def recognition(settings: Settings) -> Finding:
+    """Whether text in images and scanned pages is read."""
+    if not settings.rag.enabled or not settings.rag.ocr:
+        return Finding(name="ocr", state="ok", text="text in pictures is not recognised: switched off")
+    if find_spec("rapidocr") is None:
+        return Finding(
+            name="ocr", state="ok", text="text in pictures is not recognised: the extra ocr is not installed"
+        )
+    return Finding(name="ocr", state="ok", text="text in images and scanned pages is recognised")
 
 
 async def agreement(work: Work, store: VectorStore, tenants: Iterable[str]) -> list[Finding]:

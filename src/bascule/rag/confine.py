@@ -40,6 +40,15 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     open_files: int = 32
 
 
+class OcrLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What a document may take once text in its pictures is recognised, in place of its `Limits`; of `pages` at most."""
+
+    memory_bytes: int = 2_500_000_000
+    cpu_s: int = 600
+    wall_s: float = 900.0
+    pages: int = 50
+
+
 class _RulesetAttr(ctypes.Structure):
     _fields_ = (("handled_access_fs", ctypes.c_uint64),)
 
@@ -50,10 +59,13 @@ class _PathBeneathAttr(ctypes.Structure):
     _fields_ = (("allowed_access", ctypes.c_uint64), ("parent_fd", ctypes.c_int32))
 
 
-def confine(limits: Limits) -> dict[str, str]:
-    """Apply every measure; returns measure -> "applied" or why not. Never raises for a measure this system lacks."""
+def confine(limits: Limits, ocr: OcrLimits | None = None) -> dict[str, str]:
+    """Apply every measure; returns measure -> "applied" or why not. Never raises for a measure this system lacks.
+
+    With `ocr`, memory may be raised to its limit later (`allow_memory`), and no further.
+    """
     sys.dont_write_bytecode = True  # nothing can be written any more, and trying costs time at each import
-    report = _set_rlimits(limits)
+    report = _set_rlimits(limits, max(limits.memory_bytes, ocr.memory_bytes if ocr else 0))
     libc = ctypes.CDLL(None, use_errno=True)
     if platform.system() != "Linux":
         missing = f"not available on {platform.system()}"
@@ -72,14 +84,20 @@ def allow_cpu(cpu_s: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))
 
 
-def _set_rlimits(limits: Limits) -> dict[str, str]:
+def allow_memory(memory_bytes: int) -> None:
+    """Give this process as much address space; by `confine` it has some left to be given."""
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes if hard < 0 else min(memory_bytes, hard), hard))
+
+
+def _set_rlimits(limits: Limits, most_memory_bytes: int) -> dict[str, str]:
     wanted = {
-        "memory": (resource.RLIMIT_AS, limits.memory_bytes),
-        "file_writes": (resource.RLIMIT_FSIZE, 0),
-        "open_files": (resource.RLIMIT_NOFILE, limits.open_files),
-        "core_dumps": (resource.RLIMIT_CORE, 0),
+        "memory": (resource.RLIMIT_AS, limits.memory_bytes, most_memory_bytes),
+        "file_writes": (resource.RLIMIT_FSIZE, 0, 0),
+        "open_files": (resource.RLIMIT_NOFILE, limits.open_files, limits.open_files),
+        "core_dumps": (resource.RLIMIT_CORE, 0, 0),
     }
-    report = {name: _lower(kind, value) for name, (kind, value) in wanted.items()}
+    report = {name: _lower(*limit) for name, limit in wanted.items()}
     try:
         allow_cpu(limits.cpu_s)
     except (OSError, ValueError) as error:
@@ -87,9 +105,9 @@ def _set_rlimits(limits: Limits) -> dict[str, str]:
     return report | {"cpu": APPLIED}
 
 
-def _lower(kind: int, value: int) -> str:
+def _lower(kind: int, soft: int, hard: int) -> str:
     try:
-        resource.setrlimit(kind, (value, value))
+        resource.setrlimit(kind, (soft, hard))
     except (OSError, ValueError) as error:
         return f"refused by the system: {error}"
     return APPLIED

@@ -28,15 +28,19 @@ MEDIA_TYPES: Final = {
     "wxr": "application/rss+xml",
     "eml": "message/rfc822",
     "man": "text/troff",
+    "image": "image/*",
 }
 _OTHER_TYPES: Final = {
     "text/xml": "xml", "application/jsonl": "json", "application/x-ndjson": "json", "text/json": "json", "text/x-markdown": "md",
     "text/tab-separated-values": "csv", "application/xhtml+xml": "html", "application/csv": "csv",
+    "image/png": "image", "image/jpeg": "image", "image/tiff": "image", "image/webp": "image", "image/gif": "image",
 }  # fmt: skip
 _BY_EXTENSION: Final = {kind: kind for kind in MEDIA_TYPES} | {
     "text": "txt", "log": "txt", "markdown": "md", "mdown": "md", "htm": "html", "xhtml": "html", "tsv": "csv", "docm": "docx",
+    "png": "image", "jpg": "image", "jpeg": "image", "tif": "image", "tiff": "image", "webp": "image", "gif": "image",
     "xlsm": "xlsx", "pptm": "pptx", "ppsx": "pptx", "jsonl": "json", "ndjson": "json", "rss": "xml", "atom": "xml",
 }  # fmt: skip
+_IMAGES: Final = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _UNSUPPORTED: Final = (
     (
         b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
@@ -44,11 +48,6 @@ _UNSUPPORTED: Final = (
     ),
     (b"{\\rtf", "a Rich Text file; save it as .docx"),
     (b"%!PS", "a PostScript file; save it as .pdf"),
-    (b"\x89PNG", "an image; its text would have to be recognised first"),
-    (b"\xff\xd8\xff", "an image; its text would have to be recognised first"),
-    (b"GIF8", "an image; its text would have to be recognised first"),
-    (b"II*\0", "an image; its text would have to be recognised first"),
-    (b"MM\0*", "an image; its text would have to be recognised first"),
     (b"BZh", "a bzip2 archive; unpack it and send the files"),
     (b"\xfd7zXZ", "an xz archive; unpack it and send the files"),
     (b"7z\xbc\xaf", "a 7-Zip archive; unpack it and send the files"),
@@ -168,6 +167,8 @@ def _by_media_type(media_type: str) -> str:
 
 
 def _binary_kind(data: bytes, claimed: str) -> str:
+    if data.startswith(_IMAGES) or (data.startswith(b"RIFF") and data[8:12] == b"WEBP"):
+        return "image"
     for magic, what in _UNSUPPORTED:
         if data.startswith(magic):
             raise _unsupported(what)

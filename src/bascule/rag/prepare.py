@@ -125,8 +125,9 @@ def _report(detected: Detected, parsed: ParsedDocument, cleaned: Cleaned, masked
     if detected.mislabelled:
         report["mislabelled"] = f"named as {detected.claimed}, read as {detected.kind} by its content"
     removed = dict(Counter(parsed.removed) + Counter(cleaned.removed))
-    if parsed.metadata.get("scanned_pages"):
-        report["scanned_pages"] = int(parsed.metadata["scanned_pages"])
+    for pages in ("scanned_pages", "recognised_pages"):
+        if parsed.metadata.get(pages):
+            report[pages] = int(parsed.metadata[pages])
     for name, counts in (("removed", removed), ("repaired", cleaned.repaired), ("redacted", dict(masked))):
         if counts:
             report[name] = counts

@@ -24,7 +24,7 @@ import msgspec
 from bascule.core.documents import PreparedDocument
 from bascule.core.errors import IngestError
 from bascule.rag import wire
-from bascule.rag.confine import APPLIED, Limits
+from bascule.rag.confine import APPLIED, Limits, OcrLimits
 from bascule.rag.prepare import PrepareOptions, RedactMode
 
 _log = logging.getLogger(__name__)
@@ -38,15 +38,22 @@ class SandboxOptions(msgspec.Struct, frozen=True, kw_only=True):
     """`processes` children at most; each is replaced after `recycle_after` documents or a peak of `recycle_bytes`.
 
     One without work for `idle_s` ends and gives its memory back. `max_result_bytes` bounds the answer to one document.
+    With `ocr`, text in pictures is recognised, under limits of its own, where the extra is installed.
     """
 
     processes: int = 1
     limits: Limits = Limits()
     prepare: PrepareOptions = PrepareOptions()
+    ocr: OcrLimits | None = None
     recycle_after: int = 500
     recycle_bytes: int = 400_000_000
     idle_s: float = 60.0
     max_result_bytes: int = 200_000_000
+
+    @property
+    def wall_s(self) -> float:
+        """Until the parent ends a child. The child ends itself before, by the limit that holds for what it does."""
+        return max(self.limits.wall_s, self.ocr.wall_s if self.ocr else 0.0)
 
 
 class _Fault(Exception):
@@ -180,9 +187,9 @@ class Sandbox:
     async def _run(self, child: _Child, work: wire.Work) -> tuple[PreparedDocument, _Child | None]:
         """The document, and the child when it may be used again. Every other way out of here kills the child."""
         well = False
-        limits = self._options.limits
+        options = self._options
         try:
-            async with asyncio.timeout(limits.wall_s):
+            async with asyncio.timeout(options.wall_s):
                 reply = await child.ask(work, self._options.max_result_bytes)
             child.documents += 1
             if isinstance(reply, wire.Done):
@@ -192,11 +199,11 @@ class Sandbox:
             if isinstance(reply, wire.Refused) and not reply.fault:
                 well = self._may_go_on(child)
                 raise _Refused(reply.message, reply.reason, child if well else None)
-            raise _fault_of(reply, limits)
+            raise _fault_of(reply, options)
         except TimeoutError:
-            raise _Fault("too_slow", f"The document took more than {limits.wall_s:g} s to read. Split it.") from None
+            raise _Fault("too_slow", f"The document took more than {options.wall_s:g} s to read. Split it.") from None
         except EOFError:
-            raise _death(await child.gone(), limits) from None
+            raise _death(await child.gone(), options) from None
         finally:
             if not well:
                 self._end(child)
@@ -215,7 +222,8 @@ class Sandbox:
         try:
             async with asyncio.timeout(_START_S):
                 reply = await child.ask(
-                    wire.Setup(limits=self._options.limits, prepare=self._options.prepare), 1_000_000
+                    wire.Setup(limits=self._options.limits, prepare=self._options.prepare, ocr=self._options.ocr),
+                    1_000_000,
                 )
             well = isinstance(reply, wire.Ready)
             if isinstance(reply, wire.Ready):
@@ -267,17 +275,21 @@ class _Refused(Exception):
         self.child = child
 
 
-def _fault_of(reply: wire.Reply, limits: Limits) -> _Fault:
+def _fault_of(reply: wire.Reply, options: SandboxOptions) -> _Fault:
     if isinstance(reply, wire.Refused) and reply.fault == "memory":
-        return _Fault("too_large", _too_much_memory(limits))
+        most = options.limits.memory_bytes, options.ocr.memory_bytes if options.ocr else 0
+        return _Fault("too_large", f"The document needed {_more_than(most, 1e9, 'GB')} of memory to read. Split it.")
     return _Fault("crashed", "The parser crashed on the document. Open it in its own program and save it again.")
 
 
-def _death(status: int, limits: Limits) -> _Fault:
+def _death(status: int, options: SandboxOptions) -> _Fault:
+    limits, ocr = options.limits, options.ocr
     if status == -signal.SIGXCPU:
-        return _Fault("too_slow", f"The document took more than {limits.cpu_s} s of processor time to read. Split it.")
+        most = _more_than((limits.cpu_s, ocr.cpu_s if ocr else 0), 1, "s")
+        return _Fault("too_slow", f"The document took {most} of processor time to read. Split it.")
     if status == -signal.SIGALRM:
-        return _Fault("too_slow", f"The document took more than {limits.wall_s:g} s to read. Split it.")
+        most = _more_than((limits.wall_s, ocr.wall_s if ocr else 0), 1, "s")
+        return _Fault("too_slow", f"The document took {most} to read. Split it.")
     if status == -signal.SIGKILL:
         return _Fault(
             "too_large", "The system ended the parser, most likely for its use of memory. Split the document."
@@ -285,8 +297,11 @@ def _death(status: int, limits: Limits) -> _Fault:
     return _Fault("crashed", "The parser crashed on the document. Open it in its own program and save it again.")
 
 
-def _too_much_memory(limits: Limits) -> str:
-    return f"The document needed more than {limits.memory_bytes / 1e9:g} GB of memory to read. Split it."
+def _more_than(most: tuple[float, float], scale: float, unit: str) -> str:
+    """Which of the two held, the parent cannot know."""
+    usual, recognising = most
+    also = f" ({recognising / scale:g} {unit} where text is recognised)" if recognising else ""
+    return f"more than {usual / scale:g} {unit}{also}"
 
 
 def _command() -> tuple[str, ...]:

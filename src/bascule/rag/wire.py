@@ -8,15 +8,18 @@ from typing import Final, Literal
 import msgspec
 
 from bascule.core.documents import PreparedDocument
-from bascule.rag.confine import Limits
+from bascule.rag.confine import Limits, OcrLimits
 from bascule.rag.prepare import PrepareOptions, RedactMode
 
 HEADER: Final = struct.Struct(">I")
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True, tag="setup"):
+    """`ocr` is None where no text in pictures is to be recognised."""
+
     limits: Limits
     prepare: PrepareOptions
+    ocr: OcrLimits | None = None
 
 
 class Work(msgspec.Struct, frozen=True, kw_only=True, tag="work"):

@@ -97,6 +97,15 @@ class RagSettings(Section):
     parser_memory_bytes: int = Field(1_000_000_000, gt=0, description="Address space of a parsing child process.")
     parser_cpu_s: int = Field(30, gt=0, description="CPU time of a parsing child process for one document.")
     parser_wall_s: float = Field(60.0, gt=0, description="Wall time for one document.")
+    ocr: bool = Field(
+        True, description="Recognise text in images and scanned pages, where the extra `ocr` is installed."
+    )
+    ocr_memory_bytes: int = Field(
+        2_500_000_000, gt=0, description="Address space of a parsing child process that recognises text."
+    )
+    ocr_cpu_s: int = Field(600, gt=0, description="CPU time for one document whose text is recognised.")
+    ocr_wall_s: float = Field(900.0, gt=0, description="Wall time for one document whose text is recognised.")
+    ocr_pages: int = Field(50, ge=1, le=10_000, description="Pages of one document that are recognised.")
     parser_processes: int = Field(1, ge=1, le=64, description="Parsing child processes.")
     redact: RedactMode = Field(
         "mask",

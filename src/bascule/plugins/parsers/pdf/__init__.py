@@ -2,33 +2,39 @@
 
 Text nobody sees is taken out of the page before its text is read, and counted: invisible render modes, transparent,
 white on white, tiny, and outside the page. An invisible layer over a scanned page is the page's recognised text: it is
-kept, and said in the metadata. Scripts, actions, attachments and form fields are never run or opened.
+kept, and said in the metadata. Of a page without text, the text in its picture is recognised where the extra `ocr` is installed.
+Scripts, actions, attachments and form fields are never run or opened.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Final
 
+import msgspec
 import pypdfium2 as pdfium
 import pypdfium2.raw as raw
 
 from bascule.core.errors import IngestError
-from bascule.core.parsing import Block, ParsedDocument, Parser
+from bascule.core.parsing import Block, ParsedDocument, Parser, Recogniser
 from bascule.plugins.parsers.pdf.hidden import objects_of, remove_hidden
 from bascule.plugins.parsers.pdf.lines import Line, blocks_of, lines_of
+from bascule.plugins.parsers.pdf.scanned import has_picture, recognised
 from bascule.plugins.parsers.pdf.tables import with_tables
 
 _MAX_PAGES: Final = 20_000
 _MAX_FAILED_PAGES: Final = 20
 
 
-class PdfParser:
+class PdfParser(msgspec.Struct, frozen=True):
+    recogniser: Recogniser | None = None
+
     def parse(self, data: bytes, name: str) -> ParsedDocument:
         removed: Counter[str] = Counter()
         document = _open(data)
         try:
-            lines, scanned = _read(document, removed)
+            lines, pages = _read(document, removed, self.recogniser)
             attachments = document.count_attachments()
             title = (document.get_metadata_value("Title") or "").strip()
         finally:
@@ -36,13 +42,20 @@ class PdfParser:
         if attachments > 0:
             removed["attachments"] += attachments
         if not lines:
-            raise IngestError(
-                "The PDF has no readable text. If it is a scan, run text recognition (OCR) on it first.", reason="empty"
-            )
+            raise _without_text(self.recogniser)
         blocks = tuple(blocks_of(lines))
         heading = next((b.text for b in blocks if b.kind == "heading"), "")
-        metadata = {"scanned_pages": scanned} if scanned else {}
-        return ParsedDocument(title=title or heading, blocks=blocks, metadata=metadata, removed=dict(removed))
+        return ParsedDocument(title=title or heading, blocks=blocks, metadata=dict(pages), removed=dict(removed))
+
+
+def _without_text(recogniser: Recogniser | None) -> IngestError:
+    if recogniser is not None:
+        return IngestError("The PDF has no text, and none was recognised in its pictures.", reason="empty")
+    return IngestError(
+        "The PDF has no readable text. If it is a scan, install the extra `ocr` (pip install 'bascule[ocr]') and switch rag.ocr on,"
+        " or run text recognition on it first.",
+        reason="empty",
+    )
 
 
 def _open(data: bytes) -> Any:
@@ -58,39 +71,56 @@ def _open(data: bytes) -> Any:
         ) from None
 
 
-def _read(document: Any, removed: Counter[str]) -> tuple[list[Line | Block], int]:
+def _read(
+    document: Any, removed: Counter[str], recogniser: Recogniser | None
+) -> tuple[list[Line | Block], Counter[str]]:
+    """What stands on the pages, and how many of them are scans."""
     lines: list[Line | Block] = []
-    scanned = failed = 0
+    pages: Counter[str] = Counter()
+    failed = 0
     count = len(document)
     for index in range(min(count, _MAX_PAGES)):
         try:
-            found, is_scan = _read_page(document, index, removed)
+            found = _read_page(document, index, removed, pages, recogniser)
         except (pdfium.PdfiumError, AssertionError):
             failed += 1
             removed["unreadable_pages"] += 1
             if failed >= _MAX_FAILED_PAGES and not lines:
                 raise IngestError("The PDF is damaged: its pages cannot be read.", reason="damaged") from None
             continue
-        scanned += is_scan
         lines.extend(found)
     if count > _MAX_PAGES:
         raise IngestError(f"The PDF has more than {_MAX_PAGES} pages. Split it.", reason="too_large")
-    return lines, scanned
+    return lines, pages
 
 
-def _read_page(document: Any, index: int, removed: Counter[str]) -> tuple[list[Line | Block], bool]:
+def _read_page(
+    document: Any, index: int, removed: Counter[str], pages: Counter[str], recogniser: Recogniser | None
+) -> Sequence[Line | Block]:
     page = document[index]
     try:
         objects = objects_of(page)
-        is_scan = remove_hidden(page, objects, removed)
+        if remove_hidden(page, objects, removed):
+            pages["scanned_pages"] += 1
         textpage = page.get_textpage()
         try:
             lines = lines_of(textpage, index + 1)
-            return with_tables(lines, textpage, objects, index + 1), is_scan
+            if lines or not has_picture(objects, page.get_bbox()):
+                return with_tables(lines, textpage, objects, index + 1)
         finally:
             textpage.close()
+        seen = recognised(page, index + 1, recogniser) if recogniser else None
+        if seen is None:
+            removed["unrecognised_pages"] += 1
+            return []
+        pages["recognised_pages"] += 1
+        return seen
     finally:
         page.close()
+
+
+def reading(recogniser: Recogniser) -> Parser:
+    return PdfParser(recogniser)
 
 
 parser: Parser = PdfParser()

@@ -14,6 +14,7 @@ import pypdfium2.raw as raw
 _MAX_FORM_DEPTH: Final = 8
 _TINY_PT: Final = 1.5
 _WHITE: Final = 250
+_PAGE: Final = 0.8  # of a page, for a picture to be the page
 _INVISIBLE_MODES: Final = (raw.FPDF_TEXTRENDERMODE_INVISIBLE, raw.FPDF_TEXTRENDERMODE_CLIP)
 IDENTITY: Final = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
 
@@ -38,7 +39,7 @@ def remove_hidden(page: Any, objects: Sequence[Placed], removed: Counter[str]) -
     texts = [item for item in objects if item.kind == raw.FPDF_PAGEOBJ_TEXT]
     bounds = page.get_bbox()
     invisible = [item for item in texts if raw.FPDFTextObj_GetTextRenderMode(item.handle) in _INVISIBLE_MODES]
-    if invisible and len(invisible) == len(texts) and _has_page_image(objects, bounds):
+    if invisible and len(invisible) == len(texts) and has_image(objects, bounds, _PAGE):
         return True
     backgrounds: list[Box] | None = None
     hidden = {id(item) for item in invisible}
@@ -145,10 +146,11 @@ def _backgrounds(objects: Sequence[Placed]) -> list[Box]:
     ]
 
 
-def _has_page_image(objects: Sequence[Placed], bounds: Box) -> bool:
+def has_image(objects: Sequence[Placed], bounds: Box, share: float) -> bool:
+    """Whether one picture takes this share of the page."""
     area = (bounds[2] - bounds[0]) * (bounds[3] - bounds[1])
     images = (item.box for item in objects if item.kind == raw.FPDF_PAGEOBJ_IMAGE)
-    return area > 0 and any((b[2] - b[0]) * (b[3] - b[1]) >= 0.8 * area for b in images)
+    return area > 0 and any((b[2] - b[0]) * (b[3] - b[1]) >= share * area for b in images)
 
 
 def _remove(page: Any, item: Placed) -> None:
