@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bascule.testing.catalogue_contract import DocumentsContract
 from bascule.testing.catalogue_contract_access import AccessContract
+from bascule.testing.catalogue_contract_batches import BatchContract
 from bascule.testing.catalogue_contract_generations import GenerationsContract
 from bascule.testing.catalogue_contract_jobs import JobControlContract
 
@@ -21,4 +22,8 @@ class TestJobControl(JobControlContract):
 
 
 class TestGenerations(GenerationsContract):
+    pass
+
+
+class TestBatches(BatchContract):
     pass

@@ -151,6 +151,8 @@ class IndexChange(msgspec.Struct, frozen=True, kw_only=True):
     move    its chunks carry `acl_id` now
     purge   none of its chunks may remain; then its blobs are removed
     trim    nothing of a generation of vectors that has been given up may remain
+
+    chunks  how many the document has now: how much is read when the change is applied
     """
 
     seq: int
@@ -159,6 +161,7 @@ class IndexChange(msgspec.Struct, frozen=True, kw_only=True):
     document_id: str
     collection_id: str
     acl_id: int
+    chunks: int = 0
 
 
 class StoredPoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -243,6 +246,10 @@ class Work(Protocol):
     async def points(self, tenant: str, document_id: str) -> list[StoredPoint]:
         """Current chunks of a live document, in the generation that is searched and, as far as they have a vector of it, in
         the one being built; empty for a deleted one."""
+        ...
+
+    async def points_of_all(self, wanted: Sequence[tuple[str, str]]) -> dict[tuple[str, str], list[StoredPoint]]:
+        """`points` of each (tenant, document id), all of one moment."""
         ...
 
     async def settle_changes(self, seqs: Sequence[int]) -> None: ...

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -40,6 +40,15 @@ class Candidate(msgspec.Struct, frozen=True):
 
     chunk_id: str
     score: float
+
+
+@runtime_checkable
+class RemovesTogether(Protocol):
+    """What a store may do as well, where many small writes cost more than one."""
+
+    async def remove_documents(self, keep: Mapping[str, frozenset[str]]) -> None:
+        """`remove_document` for each document and what to keep of it."""
+        ...
 
 
 class VectorStore(Protocol):

@@ -42,14 +42,24 @@ class SqlAlikes(Store):
         return await self._read(lambda c: _alikes(c, principal, document_ids))
 
 
-def keep_signature(connection: Connection, document_id: str, signature: bytes) -> None:
-    """In the place of the one it had; an empty one is none."""
-    for table in (signatures, signature_bands):
-        connection.execute(sa.delete(table).where(table.c.document_id == document_id))
-    if signature:
-        connection.execute(sa.insert(signatures).values(document_id=document_id, signature=signature))
-        rows = [{"document_id": document_id, "band": band} for band in sorted(set(bands(signature)))]
-        connection.execute(sa.insert(signature_bands), rows)
+_GONE = [
+    sa.delete(table).where(table.c.document_id.in_(sa.bindparam("ids", expanding=True)))
+    for table in (signatures, signature_bands)
+]
+_NEW_SIGNATURES = sa.insert(signatures)
+_NEW_BANDS = sa.insert(signature_bands)
+
+
+def keep_signatures(connection: Connection, found: Mapping[str, bytes]) -> None:
+    """Of documents, by id, in the place of those they had; an empty one is none."""
+    for statement in _GONE:
+        connection.execute(statement, {"ids": list(found)})
+    named = {key: signature for key, signature in found.items() if signature}
+    if named:
+        rows = [{"document_id": key, "signature": signature} for key, signature in named.items()]
+        connection.execute(_NEW_SIGNATURES, rows)
+        marks = ((key, band) for key, signature in named.items() for band in sorted(set(bands(signature))))
+        connection.execute(_NEW_BANDS, [{"document_id": key, "band": band} for key, band in marks])
 
 
 def _alikes(connection: Connection, principal: Principal, ids: Sequence[str]) -> dict[str, list[str]]:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from bascule.core.principals import Principal
-from bascule.db.alike import keep_signature
+from bascule.db.alike import keep_signatures
 from bascule.db.engine import insert_new
 from bascule.db.ledger import Deletion
 from bascule.db.outbox import queue_change
@@ -42,7 +42,7 @@ def delete_document(connection: Connection, principal: Principal, document_id: s
             pending_acl_id=None,
         )
     )
-    keep_signature(connection, document_id, b"")
+    keep_signatures(connection, {document_id: b""})
     connection.execute(sa.delete(vectors).where(vectors.c.document_id == document_id))
     connection.execute(sa.delete(chunks).where(chunks.c.document_id == document_id))
     _scrub_items(connection, document_id)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from bascule.core.catalogue import IndexChange
-from bascule.db.tables import outbox
+from bascule.db.tables import documents, outbox
 
 
 def queue_change(
@@ -28,8 +28,24 @@ def queue_change(
     )
 
 
+_NEW = sa.insert(outbox)
+
+
+def queue_indexing(connection: Connection, changed: Sequence[tuple[str, str, str, int]]) -> None:
+    """As `queue_change` with "index" for each (tenant, document_id, collection_id, acl_id)."""
+    names = ("tenant", "document_id", "collection_id", "acl_id")
+    connection.execute(_NEW, [{"kind": "index"} | dict(zip(names, each, strict=True)) for each in changed])
+
+
+_WAITING = (
+    sa.select(outbox, sa.func.coalesce(documents.c.chunk_count, 0).label("chunks"))
+    .outerjoin(documents, documents.c.id == outbox.c.document_id)
+    .order_by(outbox.c.seq)
+)
+
+
 def index_changes(connection: Connection, limit: int) -> list[IndexChange]:
-    rows = connection.execute(sa.select(outbox).order_by(outbox.c.seq).limit(limit))
+    rows = connection.execute(_WAITING.limit(limit))
     return [IndexChange(**row._mapping) for row in rows]
 
 

@@ -14,7 +14,7 @@ from bascule.core.ids import generation_id
 from bascule.core.jobs import OpenJob
 from bascule.core.principals import Principal
 from bascule.db import outbox
-from bascule.db.commit import commit_document, fail_item
+from bascule.db.commit import commit_documents, fail_item
 from bascule.db.deletion import deletion_mark, deletions_since
 from bascule.db.jobviews import held_back, job, job_row
 from bascule.db.points import live, points_of
@@ -58,15 +58,23 @@ class SqlWork(Store):
         signature: bytes = b"",
     ) -> bool:
         need_system(principal)
-        return await self._write(
-            lambda c: commit_document(c, item, title, media_type, chunks, fingerprint, report, prepared, signature)
+        one = DocumentCommit(
+            item=item,
+            title=title,
+            media_type=media_type,
+            chunks=chunks,
+            fingerprint=fingerprint,
+            report=report,
+            prepared=prepared,
+            signature=signature,
         )
+        return (await self._write(lambda c: commit_documents(c, [one])))[0]
 
     async def commit_documents(self, principal: Principal, commits: Sequence[DocumentCommit]) -> None:
         need_system(principal)
         # In the order of their ids, as everything that locks several documents does.
         ordered = sorted(commits, key=lambda commit: commit.item.document_id)
-        await self._write(lambda c: _commit_all(c, ordered))
+        await self._write(lambda c: commit_documents(c, ordered))
 
     async def fail_item(
         self, principal: Principal, item: WorkItem, reason: str, code: str, *, retry: bool, report: Mapping[str, Any]
@@ -95,7 +103,10 @@ class SqlWork(Store):
         await self._write(lambda c: outbox.settle_changes(c, seqs))
 
     async def points(self, tenant: str, document_id: str) -> list[StoredPoint]:
-        return await self._read(lambda c: points_of(c, tenant, document_id))
+        return (await self.points_of_all([(tenant, document_id)]))[tenant, document_id]
+
+    async def points_of_all(self, wanted: Sequence[tuple[str, str]]) -> dict[tuple[str, str], list[StoredPoint]]:
+        return await self._read(lambda c: points_of(c, wanted))
 
     async def live_chunk_ids(self, tenant: str) -> set[str]:
         query = live(sa.select(chunks.c.id)).where(chunks.c.tenant == tenant)
@@ -126,12 +137,6 @@ class SqlWork(Store):
 
     async def live_blobs(self) -> set[str]:
         return await self._read(_live_blobs)
-
-
-def _commit_all(connection: Connection, commits: Sequence[DocumentCommit]) -> None:
-    for each in commits:
-        one = (each.item, each.title, each.media_type, each.chunks, each.fingerprint, each.report)
-        commit_document(connection, *one, each.prepared, each.signature)
 
 
 def _claim(connection: Connection, principal: Principal, job_id: str, limit: int) -> list[WorkItem]:

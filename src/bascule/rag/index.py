@@ -13,12 +13,13 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from bascule.core.blobs import Blobs
 from bascule.core.catalogue import IndexChange, StoredPoint, Work
 from bascule.core.lexical import terms
-from bascule.core.vectors import Point, VectorStore
+from bascule.core.vectors import Point, RemovesTogether, VectorStore
 
 log = logging.getLogger(__name__)
 
-BATCH = 64
-TOGETHER = 16  # documents written in one go
+BATCH = 256
+TOGETHER = 64  # documents written in one go,
+CHUNKS_TOGETHER = 1024  # or fewer, when they are larger: all are held at once
 ORPHAN_AGE_S = 3600.0
 
 
@@ -80,19 +81,22 @@ class Indexer:
         Another process may apply a later change in between: so the catalogue is read again after the write, until the two agree.
         """
         left = list(dict.fromkeys(documents))
-        stored = {key: await self._work.points(*key) for key in left}
+        stored = await self._work.points_of_all(left)
         while left:
-            await self._put_all({key: stored[key] for key in left})
-            now = {key: await self._work.points(*key) for key in left}
+            await self._put_all(stored)
+            now = await self._work.points_of_all(left)
             left = [key for key in left if now[key] != stored[key]]
-            stored = now
+            stored = {key: now[key] for key in left}
 
     async def _put_all(self, stored: Mapping[tuple[str, str], list[StoredPoint]]) -> None:
         points = await asyncio.to_thread(lambda: [p for (t, d), found in stored.items() for p in _points(t, d, found)])
         if points:
             await self._store.upsert(points)
-        for (_, document_id), found in stored.items():
-            await self._store.remove_document(document_id, keep=frozenset(point.chunk_id for point in found))
+        keep = {document_id: frozenset(point.chunk_id for point in found) for (_, document_id), found in stored.items()}
+        if isinstance(self._store, RemovesTogether):
+            return await self._store.remove_documents(keep)
+        for document_id, kept in keep.items():
+            await self._store.remove_document(document_id, keep=kept)
 
     async def rebuild(self, progress: Callable[[int, int], None] | None = None) -> int:
         """Put every live document into the store again: for a lost or damaged index. How many documents that was."""
@@ -115,11 +119,14 @@ class Indexer:
 def _groups(changes: Sequence[IndexChange]) -> Iterator[list[IndexChange]]:
     """In order: documents to be indexed together while their chunks are not too many to hold, every other change alone."""
     group: list[IndexChange] = []
+    chunks = 0
     for change in changes:
-        if group and (change.kind != "index" or group[0].kind != "index" or len(group) >= TOGETHER):
+        alone = change.kind != "index" or (bool(group) and group[0].kind != "index")
+        if group and (alone or len(group) >= TOGETHER or chunks + change.chunks > CHUNKS_TOGETHER):
             yield group
-            group = []
+            group, chunks = [], 0
         group.append(change)
+        chunks += change.chunks
     if group:
         yield group
 

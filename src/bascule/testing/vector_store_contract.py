@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from bascule.core.vectors import Candidate, Point, Scope, VectorStore
+from bascule.core.vectors import Candidate, Point, RemovesTogether, Scope, VectorStore
 
 DIMENSION = 8
 TENANTS = ("north", "south")
@@ -162,6 +162,16 @@ class VectorStoreContract:
         for _ in range(2):
             await store.remove_document("d")
         assert ids(await store.lexical(["alpha"], scope(), 9)) == ["x"]
+
+    async def test_a_store_that_removes_together_keeps_each_documents_own(self, store: VectorStore) -> None:
+        if not isinstance(store, RemovesTogether):
+            return
+        owners = {"a": "d", "b": "d", "c": "e", "x": "other"}
+        await store.upsert([point(name, "alpha", document_id=owner) for name, owner in owners.items()])
+        await store.remove_documents({})
+        await store.remove_documents({"d": frozenset({"b", "c"}), "e": frozenset({"a"}), "nobody": frozenset()})
+        assert await store.chunk_ids("north") == {"b", "x"}
+        assert ids(await store.lexical(["alpha"], scope(), 9)) == ["b", "x"]
 
     async def test_a_chunk_without_a_vector_is_found_by_words_only(self, store: VectorStore) -> None:
         await store.upsert([point("words", "alpha", vector=None), point("vector", [])])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -50,7 +50,10 @@ class SqliteVectorStore:
         await self._write(lambda: self._index.remove(chunk_ids))
 
     async def remove_document(self, document_id: str, keep: frozenset[str] = frozenset()) -> None:
-        await self._write(lambda: self._index.remove_document(document_id, keep))
+        await self.remove_documents({document_id: keep})
+
+    async def remove_documents(self, keep: Mapping[str, frozenset[str]]) -> None:
+        await self._write(lambda: self._index.remove_documents(keep))
 
     async def dense(self, vector: bytes, scope: Scope, limit: int) -> list[Candidate]:
         return await self._read(

@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import uuid
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -78,10 +78,10 @@ class Index:
             writer = self._writer()
             self._forget(writer, writer.remove(chunk_ids))
 
-    def remove_document(self, document_id: str, keep: frozenset[str]) -> None:
+    def remove_documents(self, keep: Mapping[str, frozenset[str]]) -> None:
         with explained():
             writer = self._writer()
-            self._forget(writer, writer.remove_document(document_id, keep))
+            self._forget(writer, writer.remove_documents(keep))
 
     def _forget(self, writer: Writer, removed: int) -> None:
         writer.scrub()

@@ -12,7 +12,7 @@ import struct
 import time
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -74,11 +74,11 @@ class Writer:
             self._drop(slots, head)
         return len(slots)
 
-    def remove_document(self, document_id: str, keep: frozenset[str]) -> int:
-        """How many chunks of it there were, those in `keep` not counted."""
+    def remove_documents(self, keep: Mapping[str, frozenset[str]]) -> int:
+        """How many chunks of these documents there were, those to keep not counted."""
         with writing(self._db) as head:
-            rows = self._db.execute("SELECT slot, chunk_id FROM slot WHERE document_id = ?", (document_id,)).fetchall()
-            slots = [slot for slot, chunk_id in rows if chunk_id not in keep]
+            rows = self._select("SELECT slot, document_id, chunk_id FROM slot WHERE document_id IN ({})", list(keep))
+            slots = [slot for slot, document_id, chunk_id in rows if chunk_id not in keep[document_id]]
             self._drop(slots, head)
         return len(slots)
 
