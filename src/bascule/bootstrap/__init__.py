@@ -33,7 +33,7 @@ from bascule.db.jobs import DurableJobs
 from bascule.gateway.call_writer import CallWriter
 from bascule.settings import Settings
 
-__all__ = ["App", "init", "open_app", "plugin", "secret"]
+__all__ = ["App", "catalogue_urls", "init", "open_app", "plugin", "secret"]
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ UPKEEP_EVERY_S = 1.0
 async def init(settings: Settings) -> str | None:
     """Create the folder, the catalogue and, when there is no key yet, the first admin key, which is returned this once."""
     prepare_folder(settings.data)
-    async with connect_catalogue(*_urls(settings)) as catalogue:
+    async with connect_catalogue(*catalogue_urls(settings)) as catalogue:
         operator = system_principal(DEFAULT_TENANT)
         if await catalogue.active_keys():
             return None
@@ -61,7 +61,8 @@ async def init(settings: Settings) -> str | None:
         return key
 
 
-def _urls(settings: Settings) -> tuple[str, str]:
+def catalogue_urls(settings: Settings) -> tuple[str, str]:
+    """Of the catalogue, and of the call records."""
     data = settings.data.resolve()
     return settings.catalogue.url or f"sqlite:///{data / 'catalogue.sqlite'}", f"sqlite:///{data / 'calls.sqlite'}"
 
@@ -93,7 +94,7 @@ async def _open(settings: Settings, stack: AsyncExitStack, source: Callable[[], 
     wanted, models, degraded = with_built_in(settings)
     prices = await in_background(stack, find_prices(wanted, models, settings.data.resolve()))
     resources = await open_resources(settings, stack)
-    catalogue = await stack.enter_async_context(connect_catalogue(*_urls(settings)))
+    catalogue = await stack.enter_async_context(connect_catalogue(*catalogue_urls(settings)))
     file, mark = settings, await catalogue.routes_mark()
     settings, problems = laid_over(file, await catalogue.stored_routes())
     tell_problems(problems)

@@ -33,6 +33,10 @@ class DeletionLedger:
     def __init__(self, path: Path) -> None:
         self._path = path
 
+    @property
+    def path(self) -> Path:
+        return self._path
+
     def append(self, entries: Sequence[Deletion]) -> None:
         """On disk when it returns. Raises StorageError."""
         if not entries:
