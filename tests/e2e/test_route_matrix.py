@@ -27,6 +27,7 @@ KINDS: Final = {
     "/v1/calls": "call",
     "/v1/collections": "collection",
     "/v1/documents": "document",
+    "/v1/evaluations": "evaluation",
     "/v1/jobs": "job",
     "/v1/keys": "key",
     "/v1/passages": "passage",
@@ -102,7 +103,11 @@ async def world(tmp_path: Path):  # type: ignore[no-untyped-def]
         async with http.post("/v1/answers", json={"question": "When does the depot close?"}, headers=own) as reply:
             answer = (await reply.json())["id"]
         key = (await app.catalogue.keys(keeper))[0].id
+        run = {"kind": "golden", "name": "set", "figures": {"ndcg_at_10": 1}}
+        async with http.post("/v1/evaluations", json=run, headers=own) as reply:
+            evaluation = (await reply.json())["id"]
         ids = {
+            "evaluation": evaluation,
             "answer": answer,
             "document": document,
             "job": job["id"],

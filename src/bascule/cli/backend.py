@@ -53,6 +53,14 @@ class Backend(Protocol):
 
     async def diff(self, one: str, other: str) -> Plain: ...
 
+    async def save_eval_run(self, run: Plain) -> Plain:
+        """{kind, name, figures, notes, cases} -> the kept run, without its cases."""
+        ...
+
+    async def eval_runs(self, limit: int) -> list[Plain]: ...
+
+    async def eval_run(self, run_id: str) -> Plain: ...
+
     async def take(
         self, collection: str, items: AsyncIterable[SourceItem | SkippedItem], rights: Rights | None
     ) -> tuple[list[Plain], list[Plain]]:

@@ -1,7 +1,8 @@
-"""eval run: a golden set, asked of this Bascule."""
+"""eval run: a golden set, asked of this Bascule, and what came of it kept."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ import msgspec
 import typer
 from rich.progress import Progress
 
-from bascule.cli.backend import DEFAULT_TENANT, use
+from bascule.cli.backend import DEFAULT_TENANT, Backend, Plain, use
 from bascule.cli.options import Config, Data, Json, Key, Tenant, target
 from bascule.cli.output import Output
 
@@ -17,12 +18,10 @@ eval_app = typer.Typer(help="Measure answers against golden sets.", no_args_is_h
 
 
 def register(app: typer.Typer) -> None:
+    from bascule.cli import eval_history
+
+    eval_history.add(eval_app)
     app.add_typer(eval_app, name="eval")
-
-
-@eval_app.callback()
-def _group() -> None:
-    """Keeps `run` a command of its own while it is the only one."""
 
 
 @eval_app.command("run")
@@ -39,6 +38,13 @@ def run(
             "--fail-under", help="METRIC=VALUE; exit code 1 when it is lower. May be repeated.", show_default=False
         ),
     ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name", help="What the run is called in the history; the file's name by default.", show_default=False
+        ),
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep/--no-keep", help="Keep what came of it in the history.")] = True,
     key: Key = None,
     data: Data = None,
     config: Config = None,
@@ -53,23 +59,42 @@ def run(
     out = Output(json_mode)
     with Progress(console=out.err, disable=not out.err.is_terminal, transient=True) as bar:
         task = bar.add_task("questions", total=len(questions))
-        outcomes = use(
-            target(data, config, key, tenant),
-            lambda backend: golden.run(backend, questions, lambda done: bar.update(task, completed=done)),
-        )
+
+        async def measure(backend: Backend) -> tuple[list[Any], Plain | None]:
+            outcomes = await golden.run(backend, questions, lambda done: bar.update(task, completed=done))
+            made = kept("golden", name or set_path.name, golden.summary(outcomes), golden.cases(outcomes))
+            return outcomes, await backend.save_eval_run(made) if keep else None
+
+        outcomes, saved = use(target(data, config, key, tenant), measure)
     figures = golden.summary(outcomes)
     failed = [
-        f"{name} is {_shown(figures[name])}, under {floor}" for name, floor in floors if _under(figures[name], floor)
+        f"{name} is {shown(figures[name])}, under {floor}" for name, floor in floors if _under(figures[name], floor)
     ]
     if json_mode:
         cases = [msgspec.to_builtins(outcome) for outcome in outcomes]
-        out.document({"set": set_path.name, "figures": figures, "failed": failed, "questions": cases})
+        run_id = saved["id"] if saved else None
+        out.document({"id": run_id, "set": set_path.name, "figures": figures, "failed": failed, "questions": cases})
     else:
         _print(figures, outcomes, out)
+    if saved:
+        out.note(f"\nKept: bascule eval show {saved['id']}")
     for line in failed:
         out.problem(line)
     if failed:
         raise typer.Exit(1)
+
+
+def kept(kind: str, name: str, figures: Mapping[str, Any], cases: Sequence[Any], **notes: str) -> Plain:
+    """A run as the history takes it."""
+    from importlib.metadata import version
+
+    return {
+        "kind": kind,
+        "name": name[:200],
+        "figures": dict(figures),
+        "notes": {"bascule": version("bascule"), **notes},
+        "cases": [msgspec.to_builtins(case) for case in cases],
+    }
 
 
 def _floor(text: str) -> tuple[str, float]:
@@ -90,7 +115,7 @@ def _under(value: float | int | None, floor: float) -> bool:
 
 
 def _print(figures: dict[str, float | int | None], outcomes: list[Any], out: Output) -> None:
-    out.fields((name, _shown(value)) for name, value in figures.items())
+    out.fields((name, shown(value)) for name, value in figures.items())
     wrong = [o for o in outcomes if o.score is not None and o.score < 1]
     if wrong:
         out.say("")
@@ -98,5 +123,5 @@ def _print(figures: dict[str, float | int | None], outcomes: list[Any], out: Out
         out.table(("score", "status", "question"), rows, "")
 
 
-def _shown(value: float | int | None) -> str:
+def shown(value: float | int | None) -> str:
     return "not measured" if value is None else str(value) if isinstance(value, int) else f"{value:.3f}"

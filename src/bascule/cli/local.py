@@ -32,6 +32,7 @@ from bascule.rag.ingest import Ingest
 from bascule.rag.questions import Questions
 from bascule.server.collections import view_of, views
 from bascule.server.documents import seen
+from bascule.server.evaluations import EvalRunBody, EvalRunView
 from bascule.server.rights import LevelView
 from bascule.server.sources import source_views
 from bascule.server.views import ChunkView, DocumentView, HitView, JobView, KeyView
@@ -107,6 +108,19 @@ class LocalBackend:
 
     async def diff(self, one: str, other: str) -> Plain:
         return _plain(await self._explanations().diff(self._needs(SCOPE_ASK), one, other))
+
+    async def save_eval_run(self, run: Plain) -> Plain:
+        who = self._needs(SCOPE_ASK)
+        made = msgspec.convert(run, EvalRunBody).made(who)
+        await self.app.catalogue.save_eval_run(who, made)
+        return _plain(EvalRunView.of(msgspec.structs.replace(made, cases=())))
+
+    async def eval_runs(self, limit: int) -> list[Plain]:
+        found = await self.app.catalogue.eval_runs(self._needs(SCOPE_ASK), limit)
+        return [_plain(EvalRunView.of(run)) for run in found]
+
+    async def eval_run(self, run_id: str) -> Plain:
+        return _plain(EvalRunView.of(await self.app.catalogue.eval_run(self._needs(SCOPE_ASK), run_id)))
 
     async def take(
         self, collection: str, items: AsyncIterable[SourceItem | SkippedItem], rights: Rights | None

@@ -47,6 +47,15 @@ class RemoteBackend:
     async def diff(self, one: str, other: str) -> Plain:
         return dict(await self._call("GET", f"{_answer(one, 'diff')}?{urlencode({'other': other})}"))
 
+    async def save_eval_run(self, run: Plain) -> Plain:
+        return dict(await self._call("POST", "/v1/evaluations", run))
+
+    async def eval_runs(self, limit: int) -> list[Plain]:
+        return list((await self._call("GET", f"/v1/evaluations?limit={min(limit, PAGE)}"))["data"])
+
+    async def eval_run(self, run_id: str) -> Plain:
+        return dict(await self._call("GET", f"/v1/evaluations/{quote(run_id, safe='')}"))
+
     async def take(
         self, collection: str, items: AsyncIterable[SourceItem | SkippedItem], rights: Rights | None
     ) -> tuple[list[Plain], list[Plain]]:

@@ -21,6 +21,7 @@ from bascule.core.documents import (
     NewDocument,
     VisibleChunk,
 )
+from bascule.core.evaluations import EvalRuns
 from bascule.core.generations import Generations
 from bascule.core.jobs import ANY_JOB, JobControl, JobFilter, OpenJob
 from bascule.core.keys import KeyRecord
@@ -349,7 +350,18 @@ class CallLog(Protocol):
 
 
 class Catalogue(
-    Passages, Traces, Documents, SourceItems, JobControl, Work, Generations, Keys, StoredRoutes, AuditLog, Protocol
+    Passages,
+    Traces,
+    EvalRuns,
+    Documents,
+    SourceItems,
+    JobControl,
+    Work,
+    Generations,
+    Keys,
+    StoredRoutes,
+    AuditLog,
+    Protocol,
 ):
     """All of it: what `db` implements and `bootstrap` hands out in parts."""
 

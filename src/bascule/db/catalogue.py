@@ -14,6 +14,7 @@ from bascule.db.calls import SqlCalls
 from bascule.db.directory import SqlDirectory
 from bascule.db.documents import SqlDocuments
 from bascule.db.engine import Database
+from bascule.db.evaluations import SqlEvaluations
 from bascule.db.generations import SqlGenerations
 from bascule.db.jobcontrol import SqlJobControl
 from bascule.db.keys import SqlKeys
@@ -34,6 +35,7 @@ from bascule.db.work import SqlWork
 class SqlCatalogue(
     SqlPassages,
     SqlTraces,
+    SqlEvaluations,
     SqlDocuments,
     SqlAlikes,
     SqlNamed,

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Select
 
 from bascule.db.alike import signature_bands
+from bascule.db.eval_tables import eval_case_documents, eval_cases
 from bascule.db.ledger import Deletion
 from bascule.db.store import Store
 from bascule.db.tables import (
@@ -61,7 +62,7 @@ def _alive(connection: Connection, ids: Sequence[str]) -> Iterator[str]:
 
 
 def _remains(connection: Connection, ids: Sequence[str]) -> dict[str, int]:
-    found = dict.fromkeys(("documents", "passages", "vectors", "signatures", "jobs", "traces"), 0)
+    found = dict.fromkeys(("documents", "passages", "vectors", "signatures", "jobs", "traces", "evaluations"), 0)
     for part in _parts(ids):
         for place, query in _queries(part).items():
             found[place] += connection.execute(query).scalar() or 0
@@ -74,12 +75,18 @@ def _queries(ids: Sequence[str]) -> dict[str, Select[Any]]:
     texts = sa.or_(documents.c.deleted_at.is_(None), *(column != "" for column in named), documents.c.metadata != "{}")
     words = sa.or_(items.c.name != "", items.c.title != "", items.c.state.in_(("queued", "running")))
     answers = sa.select(count).select_from(traces.join(trace_documents, trace_documents.c.trace_id == traces.c.id))
+    linked = sa.and_(
+        eval_case_documents.c.run_id == eval_cases.c.run_id, eval_case_documents.c.number == eval_cases.c.number
+    )
     return {
         "documents": sa.select(count).select_from(documents).where(documents.c.id.in_(ids), texts),
         "passages": sa.select(count).select_from(chunks).where(chunks.c.document_id.in_(ids)),
         "vectors": sa.select(count).select_from(vectors).where(vectors.c.document_id.in_(ids)),
         "signatures": sa.select(count).select_from(signature_bands).where(signature_bands.c.document_id.in_(ids)),
         "jobs": sa.select(count).select_from(items).where(items.c.document_id.in_(ids), words),
+        "evaluations": sa.select(count)
+        .select_from(eval_cases.join(eval_case_documents, linked))
+        .where(eval_case_documents.c.document_id.in_(ids), eval_cases.c.question != ""),
         "traces": answers.where(trace_documents.c.document_id.in_(ids), traces.c.scrubbed.is_(False)),
     }
 

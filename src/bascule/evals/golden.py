@@ -21,9 +21,11 @@ from typing import Any, Protocol
 import msgspec
 
 from bascule.core.errors import ConfigError, NotFound
+from bascule.core.evaluations import EvalCase, case_key
 from bascule.evals import metrics
 
 K = 10
+_KEPT = ("score", "ndcg", "recall", "reciprocal_rank", "citation_precision", "answer_s", "search_s")
 Plain = dict[str, Any]
 
 
@@ -61,6 +63,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     citation_precision: float | None
     answer_s: float
     search_s: float
+    collections: tuple[str, ...] = ()
+    document_ids: tuple[str, ...] = ()  # what the answer cites and what was found first
 
 
 def read(path: Path) -> list[Question]:
@@ -114,6 +118,8 @@ async def _one(subject: Subject, asked: Question, names: _Names) -> Outcome:
         citation_precision=metrics.mean([float(name in relevant) for name in cited]) if known else None,
         answer_s=answered_s - searched_s,
         search_s=searched_s - started_s,
+        collections=asked.collections,
+        document_ids=tuple(dict.fromkeys(each["document_id"] for each in (*answer["citations"], *hits[:K]))),
     )
 
 
@@ -128,6 +134,20 @@ def score(asked: Question, answer: Mapping[str, Any]) -> int | None:
         return None
     said = _flat(answer["answer"] + " " + " ".join(citation["quote"] for citation in answer["citations"]))
     return 1 if any(_flat(text) in said for text in asked.answer) else -1
+
+
+def cases(outcomes: Sequence[Outcome]) -> list[EvalCase]:
+    """As they are kept."""
+    return [
+        EvalCase(
+            key=case_key(outcome.question, *outcome.collections),
+            question=outcome.question,
+            status=outcome.status,
+            figures={name: getattr(outcome, name) for name in _KEPT},
+            document_ids=outcome.document_ids,
+        )
+        for outcome in outcomes
+    ]
 
 
 def summary(outcomes: Sequence[Outcome]) -> dict[str, float | int | None]:

@@ -41,3 +41,12 @@ def percentile(values: Sequence[float], share: float) -> float | None:
     if not values:
         return None
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
+
+
+def is_time(name: str) -> bool:
+    """Whether a figure is a time, which is never the same twice; higher is worse."""
+    return name.split("_p")[0].endswith("_s")
+
+
+def lower_is_better(name: str) -> bool:
+    return is_time(name) or name in ("cost_usd", "attacked")

@@ -26,6 +26,7 @@ from bascule.server.cache import Purged, PurgeQuery
 from bascule.server.calls import CallList, CallsQuery, CallView
 from bascule.server.collections import COLLECTION_ROUTES
 from bascule.server.directory import DIRECTORY_ROUTES
+from bascule.server.evaluations import EVALUATION_ROUTES
 from bascule.server.explaining import ANSWER_ROUTES
 from bascule.server.jobs import JOB_ROUTES
 from bascule.server.rights import RIGHTS_ROUTES
@@ -78,6 +79,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         query=PassageQuery,
         returns=PassageView,
     ),
+    *EVALUATION_ROUTES,
     *COLLECTION_ROUTES,
     Route(
         method="POST",

@@ -1,0 +1,71 @@
+"""eval run, list, show and compare on a real folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.cli.conftest import make_folder
+
+from bascule.cli import failures
+from bascule.cli.app import run as command
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+RETURN = "How many days do customers have to return a bicycle?"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its own handbook: these tests leave runs behind."""
+    data = tmp_path_factory.mktemp("evals") / "data"
+    make_folder(data)
+    assert (
+        command(["ingest", str(EXAMPLES / "handbook"), "--allow", "public", "-c", "h", "--data", str(data), "--json"])
+        == 0
+    )
+    return data
+
+
+def golden(path: Path, *answers: str) -> Path:
+    lines = [{"question": RETURN, "documents": ["returns.md"], "answer": list(answers)}]
+    lines.append({"question": "Which airline is booked?", "answerable": False})
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def test_runs_are_kept_listed_shown_and_compared(cli, folder: Path, tmp_path: Path) -> None:
+    right = cli.json("eval", "run", golden(tmp_path / "right.jsonl", "30 days"), "--data", folder)
+    wrong = cli.json("eval", "run", golden(tmp_path / "wrong.jsonl", "90 days"), "--name", "wrong", "--data", folder)
+    listed = cli.json("eval", "list", "--data", folder)["data"]
+    assert [(run["id"], run["name"]) for run in listed[:2]] == [(wrong["id"], "wrong"), (right["id"], "right.jsonl")]
+    shown = cli.json("eval", "show", "last", "--data", folder)
+    assert shown["figures"] == wrong["figures"] and shown["cases"][0]["question"] == RETURN
+    assert shown["cases"][0]["figures"]["score"] == -1
+    found = cli.json("eval", "compare", right["id"], wrong["id"], "--data", folder)
+    score = next(each for each in found["metrics"] if each["metric"] == "score")
+    assert (score["a"], score["b"], score["worse"], score["p"]) == (1, 0, 1, 1)
+    assert [each["question"] for each in found["changed"]] == [RETURN]
+    code, out, _ = cli("eval", "compare", right["id"], "last", "--fail-if-worse", "--data", folder)
+    assert code == 0 and "score 1 > -1" in out, "one question is no proof"
+    assert cli("eval", "show", right["id"][-9:], "--data", folder)[0] == 0
+
+
+def test_what_is_not_to_be_kept_is_not_and_what_is_not_there_is_refused(cli, folder: Path, tmp_path: Path) -> None:
+    before = cli.json("eval", "list", "--data", folder)["data"]
+    found = cli.json("eval", "run", golden(tmp_path / "s.jsonl", "30 days"), "--no-keep", "--data", folder)
+    assert found["id"] is None and cli.json("eval", "list", "--data", folder)["data"] == before
+    assert cli("eval", "show", "00000000-0000-7000-8000-000000000000", "--data", folder)[0] == failures.REFUSED
+    assert cli("eval", "show", "nothing", "--data", folder)[0] == failures.REFUSED
+
+
+def test_a_run_that_is_surely_worse_fails(cli, folder: Path, tmp_path: Path) -> None:
+    def twelve(path: Path, answer: str) -> Path:
+        lines = [{"question": f"{RETURN} ({n})", "answer": [answer]} for n in range(8)]
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        return path
+
+    right = cli.json("eval", "run", twelve(tmp_path / "a.jsonl", "30 days"), "--data", folder)
+    cli.json("eval", "run", twelve(tmp_path / "b.jsonl", "90 days"), "--data", folder)
+    code, _, err = cli("eval", "compare", right["id"], "last", "--fail-if-worse", "--data", folder)
+    assert code == failures.FAILED and "worse: score" in err
