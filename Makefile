@@ -11,7 +11,7 @@ ARGS ?=
 # Test processes side by side.
 WORKERS ?= 2
 
-.PHONY: help setup demo soak test test-full audit check bench docs lock clean peer clients
+.PHONY: help setup demo soak test test-full audit check audit-deps sbom mutants bench docs lock clean peer clients
 help: ## List the targets.
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -50,6 +50,29 @@ check: setup ## Lint, types, architecture, docs, generated files.
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	$(PY) -m tests.docs_check
+	$(PY) -m tests.supply.licences
+
+audit-deps: .venv-audit/.ready ## Known weaknesses of every locked package; says NOT CHECKED and fails where it cannot ask.
+	.venv-audit/bin/python -m tests.supply.audit_deps requirements.lock requirements-run.lock
+
+sbom: ## What Bascule is made of, as CycloneDX, in out/sbom.cdx.json; the image carries its own.
+	mkdir -p out
+	$(PYTHON) deploy/sbom.py requirements-run.lock > out/sbom.cdx.json
+
+mutants: .venv-mutants/.ready ## Change the code that decides rights in every small way: does a test notice each?
+	.venv-mutants/bin/mutmut run --max-children $(WORKERS)
+	.venv-mutants/bin/python -m tests.mutants.survivors
+
+.venv-audit/.ready: tests/supply/audit.lock | $(if $(findstring .tools,$(UV)),.tools/bin/uv)
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv-audit
+	$(UV) pip install --quiet --python .venv-audit/bin/python --require-hashes -r $<
+	@touch $@
+
+.venv-mutants/.ready: tests/mutants/mutants.lock requirements.lock | $(if $(findstring .tools,$(UV)),.tools/bin/uv)
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv-mutants
+	$(UV) pip install --quiet --python .venv-mutants/bin/python --require-hashes -r requirements.lock
+	$(UV) pip install --quiet --python .venv-mutants/bin/python --require-hashes -r $<
+	@touch $@
 
 docs: setup ## Write the generated reference pages.
 	$(PY) -m tests.docs_check --write
@@ -85,6 +108,10 @@ lock: | $(if $(findstring .tools,$(UV)),.tools/bin/uv) ## Lock every dependency 
 	  --custom-compile-command "make lock" tests/clients/clients.in -o tests/clients/clients.lock
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11 \
 	  --custom-compile-command "make lock" bench/peer.in -o bench/peer.lock
+	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11 \
+	  --custom-compile-command "make lock" tests/supply/audit.in -o tests/supply/audit.lock
+	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11 \
+	  --custom-compile-command "make lock" --constraint requirements.lock tests/mutants/mutants.in -o tests/mutants/mutants.lock
 
 clean: ## Remove what make made.
-	rm -rf .venv .tools .models .demo out dist build
+	rm -rf .venv .venv-audit .venv-mutants mutants .tools .models .demo out dist build

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from bascule.core.errors import ConfigError
 from bascule.core.resources import Resources
+from bascule.core.secret import Secret
 
 
 def plugin(family: str, kind: str) -> Any:
@@ -43,17 +44,17 @@ async def connect_plugin(
     return await stack.enter_async_context(module.connect(settings, resources))
 
 
-def secret(reference: str) -> str:
+def secret(reference: str) -> Secret:
     """Resolve "env:NAME" or "file:PATH". Raises ConfigError that names the reference, never a value."""
     scheme, _, rest = reference.partition(":")
     if scheme == "env" and rest:
         value = os.environ.get(rest, "")
         if not value:
             raise ConfigError(f"The environment variable {rest} is not set (asked for by {reference!r}).")
-        return value
+        return Secret(value)
     if scheme == "file" and rest:
         try:
-            return Path(rest).read_text(encoding="utf-8").strip()
+            return Secret(Path(rest).read_text(encoding="utf-8").strip())
         except OSError as error:
             raise ConfigError(f"{reference!r} cannot be read: {error.strerror}.") from None
     raise ConfigError('A secret must be a reference: "env:NAME" or "file:PATH", not the secret itself.')

@@ -20,6 +20,7 @@ BasculeError
 │   └── AllTargetsFailed     502   every target of the route failed; keeps the last error
 ├── StorageError             503   the catalogue, index or state store did not answer
 ├── PolicyUnavailable        503   a policy that must judge the text could not
+├── ServerExhausted          503   this machine has no descriptor, port or memory left; no fault of the vendor's
 ├── ServerStopping           503   the server is being stopped; another try finds its successor
 └── IngestError              422   one document could not be taken in; the batch goes on
 
@@ -166,6 +167,12 @@ class StorageError(BasculeError):
 
 class PolicyUnavailable(BasculeError):
     code = "policy_unavailable"
+    http_status = 503
+    retryable = True
+
+
+class ServerExhausted(BasculeError):
+    code = "server_exhausted"
     http_status = 503
     retryable = True
 

@@ -54,4 +54,4 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
 
 def system_principal(tenant: str) -> Principal:
     """The principal of background work (jobs, purges, sweeps). Called by `bootstrap`, `access`, `db` and jobs, never by a route."""
-    return Principal(tenant=tenant, subject="", scopes=ALL_SCOPES, system=True)
+    return Principal(tenant=tenant, scopes=ALL_SCOPES, system=True)

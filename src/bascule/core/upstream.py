@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from email.utils import parsedate_to_datetime
 from typing import Final
 
 from bascule.core.errors import (
+    BasculeError,
+    ServerExhausted,
     UpstreamError,
     UpstreamInvalid,
     UpstreamRateLimited,
@@ -16,6 +19,16 @@ from bascule.core.errors import (
 
 MAX_ERROR_BYTES: Final = 64_000
 MAX_RETRY_AFTER_S: Final = 86_400.0
+_SHORTAGES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL})
+
+
+def no_connection(error: BaseException) -> BasculeError:
+    """Why a connection could not be had: a shortage of this machine's own is not held against the vendor."""
+    if isinstance(error, OSError) and error.errno in _SHORTAGES:
+        return ServerExhausted(
+            "This server has no connection left for the model's provider. Try again.", retry_after_s=1
+        )
+    return UpstreamUnavailable("The connection to the model's provider failed.")
 
 
 def retry_after_s(value: str | None) -> float | None:

@@ -8,7 +8,7 @@ from typing import TypeVar, cast
 from bascule.core.calls import Call
 from bascule.core.chat import ChatStream
 from bascule.core.deadlines import Deadline
-from bascule.core.errors import BasculeError, UpstreamError, UpstreamRateLimited, UpstreamUnavailable
+from bascule.core.errors import BasculeError, ServerExhausted, UpstreamError, UpstreamRateLimited, UpstreamUnavailable
 from bascule.gateway.breaker import REFUSED
 from bascule.gateway.deployments import Deployment
 from bascule.gateway.load import Load
@@ -28,6 +28,9 @@ async def ask(
         raise UpstreamUnavailable(message, provider=deployment.target.provider, retry_after_s=breaker.wait_s())
     try:
         result = await attempt(deployment, call)
+    except ServerExhausted:
+        breaker.unknown(ticket)  # it says nothing about the vendor
+        raise
     except BasculeError as error:
         if isinstance(error, UpstreamError) and error.retryable and not isinstance(error, UpstreamRateLimited):
             breaker.fault(ticket)

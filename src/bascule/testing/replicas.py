@@ -127,6 +127,14 @@ async def two_servers(
 
 
 @asynccontextmanager
+async def one_server(folder: Path, upstream_url: str, *, timeout_s: float = 10.0) -> AsyncIterator[Server]:
+    """A process of its own with the model `fast`; killed at exit if it is left."""
+    config = _CONFIG.format(url=upstream_url, timeout_s=timeout_s) + _MODEL.format(name="fast", limits="")
+    async with _served(folder, config) as (process, key):
+        yield await _ready(process, key)
+
+
+@asynccontextmanager
 async def _served(folder: Path, config: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
     """A process that starts, and the admin key of its catalogue."""
     data, file = folder / "data", folder / "bascule.toml"

@@ -11,7 +11,8 @@ import aiohttp
 from pydantic import BaseModel, ConfigDict, Field
 from yarl import URL
 
-from bascule.core.errors import UpstreamError, UpstreamInvalid, UpstreamTimeout, UpstreamUnavailable
+from bascule.core.errors import BasculeError, UpstreamInvalid, UpstreamTimeout
+from bascule.core.upstream import no_connection
 
 
 class Settings(BaseModel):
@@ -20,11 +21,11 @@ class Settings(BaseModel):
     pool_size: int = Field(256, gt=0, description="Most connections open to one upstream host.")
 
 
-def _translate(error: BaseException) -> UpstreamError:
+def _translate(error: BaseException) -> BasculeError:
     # Every timeout of aiohttp's is a TimeoutError; its other errors are ClientError or OSError.
     if isinstance(error, TimeoutError):
         return UpstreamTimeout("The model's provider did not answer in time.")
-    return UpstreamUnavailable("The connection to the model's provider failed.")
+    return no_connection(error)
 
 
 _FAULTS = (aiohttp.ClientError, OSError, asyncio.IncompleteReadError)

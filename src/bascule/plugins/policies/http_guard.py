@@ -17,6 +17,7 @@ from bascule.core.errors import PolicyUnavailable, UpstreamError
 from bascule.core.http import HttpClient
 from bascule.core.policies import PASS, Direction, Matter, Streams, Verdict
 from bascule.core.resources import Resources
+from bascule.core.secret import bearer_header
 
 MAX_REPLY_BYTES: Final = 20_000_000
 MAX_REASON_CHARS: Final = 200
@@ -58,7 +59,7 @@ class HttpGuardPolicy:
         self._passes = settings.on_failure == "pass"
         self._headers = {"content-type": "application/json"}
         if key:
-            self._headers["authorization"] = f"Bearer {key}"
+            self._headers |= bearer_header(key)
 
     async def judge(self, texts: Sequence[str], matter: Matter) -> Verdict:
         body = msgspec.json.encode({"direction": matter.direction, "model": matter.model, "texts": texts})

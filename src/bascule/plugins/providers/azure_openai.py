@@ -21,6 +21,7 @@ from bascule.core.embedding import EmbeddingRequest
 from bascule.core.errors import UpstreamInvalid, UpstreamTimeout, UpstreamUnavailable
 from bascule.core.http import HttpClient, HttpReply
 from bascule.core.resources import Resources
+from bascule.core.secret import Secret, bearer_header
 from bascule.plugins.providers._openai import SpeaksOpenai
 
 NAME: Final = "azure_openai"
@@ -131,8 +132,8 @@ class EntraProvider(AzureProvider):
             found = _decode_token(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise UpstreamInvalid("The model's provider sent something that is not a token.", provider=NAME) from None
-        self._headers = {"content-type": "application/json", "authorization": f"Bearer {found.access_token}"}
-        self._secret = found.access_token
+        self._headers = {"content-type": "application/json", **bearer_header(found.access_token)}
+        self._secret = Secret(found.access_token)
         # A short-lived token is renewed half-way.
         self._renew_at_s = time.monotonic() + max(found.expires_in - RENEW_BEFORE_S, found.expires_in / 2)
 

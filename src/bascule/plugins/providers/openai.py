@@ -13,6 +13,7 @@ from bascule.core.calls import Call
 from bascule.core.chat import OPENAI_CHAT, ChatRequest, ChatResponse, ChatStream
 from bascule.core.http import HttpClient
 from bascule.core.resources import Resources
+from bascule.core.secret import bearer_header
 from bascule.plugins.providers._openai import SpeaksOpenai
 
 NAME: Final = "openai"
@@ -39,7 +40,7 @@ class Settings(BaseModel):
 
 class OpenaiProvider(SpeaksOpenai):
     def __init__(self, settings: Settings, http: HttpClient, key: str) -> None:
-        headers = {"authorization": f"Bearer {key}"} if key else {}
+        headers = bearer_header(key) if key else {}
         if settings.organization:
             headers["openai-organization"] = settings.organization
         super().__init__(

@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from bascule.core.errors import UpstreamTimeout
+from bascule.core.upstream import no_connection
 from bascule.plugins.http_clients.httptools.connection import Connection, failed, too_slow
 
 IDLE_S: Final = 20.0  # vendors' load balancers drop idle connections after 60 s and more
@@ -101,8 +102,8 @@ class Pool:
                 )
         except TimeoutError:
             raise too_slow() from None
-        except (OSError, ssl.SSLError, UnicodeError):
-            raise failed() from None
+        except (OSError, ssl.SSLError, UnicodeError) as error:
+            raise no_connection(error) from None
         finally:
             self._opening -= 1
             self._make_room()

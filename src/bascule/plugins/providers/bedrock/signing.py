@@ -14,6 +14,7 @@ from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
 from botocore.session import Session  # type: ignore[import-untyped]
 
 from bascule.core.errors import ConfigError, UpstreamTimeout, UpstreamUnavailable
+from bascule.core.secret import bearer_header
 
 SERVICE: Final = "bedrock"
 _JSON: Final = {"content-type": "application/json"}
@@ -30,7 +31,7 @@ class Signer(Protocol):
 
 class BearerSigner:
     def __init__(self, key: str) -> None:
-        self._headers = {**_JSON, "authorization": f"Bearer {key}"}
+        self._headers = {**_JSON, **bearer_header(key)}
 
     async def headers(self, url: str, body: bytes, timeout_s: float) -> Mapping[str, str]:
         return self._headers

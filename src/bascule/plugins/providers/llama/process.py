@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bascule.core.errors import ConfigError, UpstreamUnavailable
+from bascule.core.secret import Secret
 
 logger = logging.getLogger(__name__)
 AGAIN_S: Final = 5.0  # a child that died is not started again sooner
@@ -25,7 +26,7 @@ _MAGIC: Final = b"GGUF"
 
 class LlamaProcess:
     def __init__(self, file: Path, *, context_tokens: int, threads: int, parallel: int, start_s: float) -> None:
-        self.key = secrets.token_urlsafe(32)
+        self.key = Secret(secrets.token_urlsafe(32))
         self._file = file
         self._asked = {
             "file": str(file),

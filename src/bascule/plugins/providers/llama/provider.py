@@ -11,6 +11,7 @@ from bascule.core.chat import ChatRequest, ChatResponse, ChatStream
 from bascule.core.embedding import EmbeddingRequest, EmbeddingResponse
 from bascule.core.errors import InvalidRequest
 from bascule.core.http import HttpClient
+from bascule.core.secret import bearer_header
 from bascule.plugins.providers._openai import SpeaksOpenai
 from bascule.plugins.providers.llama.process import LlamaProcess
 
@@ -50,7 +51,7 @@ class LlamaProvider(SpeaksOpenai):
             "llama",
             "",
             http,
-            {"authorization": f"Bearer {process.key}"},
+            bearer_header(process.key),
             process.key,
             max_reply_bytes=max_reply_bytes,
             stream_usage=True,
