@@ -48,3 +48,25 @@ async def test_a_half_written_file_is_never_listed_or_left(tmp_path: Path) -> No
         await blobs.put(b"x")
     (tmp_path / "blobs").unlink()
     assert await blobs.names() == []
+
+
+async def test_many_are_stored_together_or_none_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blobs = FolderBlobs(tmp_path / "blobs")
+    many = [b"one", b"two", b"", b"one"]
+    names = await blobs.put_all(many)
+    assert len(set(names)) == 4
+    assert await blobs.get_all([*names, "0" * 36]) == dict(zip(names, many, strict=True))
+    rename, left = Path.rename, [2]
+
+    def full(self: Path, target: Path) -> Path:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(StorageError, match="disk"):
+        await blobs.put_all([b"three", b"four", b"five", b"six"])
+    assert {name for name, _ in await blobs.names()} == set(names)
+    assert not list((tmp_path / "blobs").rglob("*.part"))
+    assert await blobs.put_all([]) == []

@@ -104,14 +104,14 @@ async def watch(backend: Backend, job_ids: Sequence[str], out: Output) -> list[P
     with Progress(*columns, console=out.err, disable=not out.err.is_terminal) as bar:
         task = bar.add_task("documents", total=None, rate="")
         while True:
-            jobs = [await backend.job(job_id) for job_id in job_ids]
+            jobs = [await backend.progress(job_id) for job_id in job_ids]
             counts = tally(jobs)
             done = sum(counts[state] for state in ENDED)
             rate = f"{done / max(time.monotonic() - started_s, 0.001):.1f}/s"
             failed = f", {counts['failed']} failed" if counts["failed"] else ""
             bar.update(task, total=sum(counts.values()), completed=done, rate=rate + failed)
             if all(job["state"] not in ("queued", "running") for job in jobs):
-                return jobs
+                return [await backend.job(job_id) for job_id in job_ids]
             await asyncio.sleep(POLL_S)
 
 

@@ -165,6 +165,10 @@ class LocalBackend:
     async def job(self, job_id: str) -> Plain:
         return _plain(JobView.of(await self.app.catalogue.job(self._needs(SCOPE_INGEST), job_id)))
 
+    async def progress(self, job_id: str) -> Plain:
+        found = await self.app.catalogue.job_progress(self._needs(SCOPE_INGEST), 1, job_id)
+        return _plain(JobView.of(found[0])) if found else await self.job(job_id)
+
     async def sources(self) -> list[Plain]:
         return [_plain(view) for view in await source_views(self.app, self._needs(SCOPE_ADMIN))]
 

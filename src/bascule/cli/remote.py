@@ -103,6 +103,9 @@ class RemoteBackend:
     async def job(self, job_id: str) -> Plain:
         return dict(await self._call("GET", f"/v1/jobs/{quote(job_id, safe='')}"))
 
+    async def progress(self, job_id: str) -> Plain:
+        return await self.job(job_id)
+
     async def sources(self) -> list[Plain]:
         return list((await self._call("GET", "/v1/sources"))["data"])
 

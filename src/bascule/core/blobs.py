@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+UNREADABLE: Final = "The document's stored bytes cannot be read."
 
 
 class Blobs(Protocol):
@@ -10,8 +13,16 @@ class Blobs(Protocol):
         """Store durably (fsync before return); a new opaque name each time, so that no two documents share bytes."""
         ...
 
+    async def put_all(self, many: Sequence[bytes]) -> list[str]:
+        """`put` for each, all of them or none."""
+        ...
+
     async def get(self, name: str) -> bytes:
         """Raises StorageError when it is not there."""
+        ...
+
+    async def get_all(self, names: Sequence[str]) -> dict[str, bytes]:
+        """By name; what cannot be read is left out."""
         ...
 
     async def delete(self, name: str) -> None:

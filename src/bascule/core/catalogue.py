@@ -192,8 +192,11 @@ class DocumentCommit(msgspec.Struct, frozen=True, kw_only=True):
 class Work(Protocol):
     """What the job handlers need. Only background work holds this port, always under a system principal."""
 
-    async def claim(self, principal: Principal, job_id: str, limit: int) -> list[WorkItem]:
-        """Up to `limit` queued items of the job, now `running`; attempts counted."""
+    async def claim(
+        self, principal: Principal, job_id: str, limit: int, most_bytes: int | None = None
+    ) -> list[WorkItem]:
+        """Up to `limit` queued items of the job, or as many as have `most_bytes` together and at least one, now `running`;
+        attempts counted."""
         ...
 
     async def known_vectors(self, principal: Principal, document_id: str, fingerprint: str) -> dict[str, bytes]:
@@ -229,7 +232,7 @@ class Work(Protocol):
         ...
 
     async def finish_job(self, principal: Principal, job_id: str) -> Job:
-        """Set the job's end state when no item is queued or running."""
+        """Set the job's end state when no item is queued or running. The job comes without its items."""
         ...
 
     async def unfinished_jobs(self) -> list[OpenJob]:

@@ -18,9 +18,10 @@ from bascule.db.jobviews import job_row
 from bascule.db.levels import ensure_collection_level, intern_given, place_again
 from bascule.db.outbox import queue_change
 from bascule.db.rights import lock_document, may_change, parse_canonical
-from bascule.db.tables import acls, collections, documents, items, jobs
+from bascule.db.tables import acls, collections, documents, items, jobs, stored_text
 from bascule.db.values import now_text, to_json
 
+AT_ONCE = 500  # documents that one statement asks for or writes
 MAX_NAME_CHARS = 1000  # an external id is indexed, and Postgres indexes no more than 2,704 bytes
 
 
@@ -54,32 +55,67 @@ def accept(
     )
     ensure_collection_level(connection, principal.tenant, collection.id, parse_canonical(target.canonical))
     acceptance = _Acceptance(connection, principal, target, job_id)
-    for ordinal, new in enumerate(new_documents):
-        acceptance.take(new, ordinal)
+    for at in range(0, len(new_documents), AT_ONCE):
+        acceptance.take_all(new_documents[at : at + AT_ONCE], at)
     if not acceptance.queued:
         ended = {"state": "done", "finished_at": now_text()}
         connection.execute(sa.update(jobs).where(jobs.c.id == job_id).values(ended))
     return job_row(connection, principal, job_id)
 
 
+_LIVE_NAMES = sa.select(documents.c.external_id).where(
+    documents.c.collection_id == sa.bindparam("collection_id"),
+    documents.c.external_id.in_(sa.bindparam("names", expanding=True)),
+    documents.c.deleted_at.is_(None),
+)
+_NEW_DOCUMENTS = sa.insert(documents)
+_NEW_ITEMS = sa.insert(items)
+
+
 class _Acceptance:
-    """One transaction's work, document by document."""
+    """One transaction's work. Rows of new documents wait, so that one statement writes many."""
 
     def __init__(self, connection: Connection, principal: Principal, collection: Row[Any], job_id: str) -> None:
         self._connection = connection
         self._principal = principal
         self._collection = collection
         self._job_id = job_id
+        self._documents: list[dict[str, Any]] = []
+        self._items: list[dict[str, Any]] = []
+        self._interned: dict[tuple[Given, str, str], int] = {}
         self.queued = 0
 
-    def take(self, new: NewDocument, ordinal: int) -> None:
-        if not 0 < len(new.external_id) <= MAX_NAME_CHARS:
-            raise InvalidRequest(f"An external_id has 1 to {MAX_NAME_CHARS} characters.", param="external_id")
+    def take_all(self, batch: Sequence[NewDocument], first: int) -> None:
+        """`first`: the ordinal of the first of them."""
+        names = [stored_text(new.external_id) for new in batch]
+        asked = {"collection_id": self._collection.id, "names": names}
+        known = set(self._connection.execute(_LIVE_NAMES, asked).scalars())
+        for ordinal, (name, new) in enumerate(zip(names, batch, strict=True), first):
+            if not 0 < len(new.external_id) <= MAX_NAME_CHARS:
+                raise InvalidRequest(f"An external_id has 1 to {MAX_NAME_CHARS} characters.", param="external_id")
+            if name in known:
+                self._write()
+                self._take_again(new, ordinal)
+            else:
+                self._take_new(new, ordinal)
+                known.add(name)  # should it come again
+        self._write()
+
+    def _write(self) -> None:
+        for statement, rows in ((_NEW_DOCUMENTS, self._documents), (_NEW_ITEMS, self._items)):
+            if rows:
+                self._connection.execute(statement, rows)
+                rows.clear()
+
+    def _take_new(self, new: NewDocument, ordinal: int) -> None:
         item_id = new_id()
+        self._add_item(item_id, self._create(new, item_id), new, ordinal, "queued")
+
+    def _take_again(self, new: NewDocument, ordinal: int) -> None:
         found = self._current(new.external_id)
         if found is None:
-            self._add_item(item_id, self._create(new, item_id), new, ordinal, "queued")
-            return
+            return self._take_new(new, ordinal)
+        item_id = new_id()
         row, rights = found
         unchanged = row.content_hash == new.content_hash and row.state != "failed"
         values = self._described(row, new) | self._rights_change(row, rights, new)
@@ -105,25 +141,25 @@ class _Acceptance:
         document_id = new_id()
         given = self._given(new.rights, "")
         at = now_text()
-        self._connection.execute(
-            sa.insert(documents).values(
-                id=document_id,
-                tenant=self._principal.tenant,
-                collection_id=self._collection.id,
-                external_id=new.external_id,
-                name=new.name,
-                title=new.title,
-                metadata=to_json(new.metadata),
-                version=0,
-                chunk_count=0,
-                served_hash="",
-                served_blob="",
-                acl_id=self._intern(given, new.source, new.external_id),
-                report="{}",
-                key_id=self._principal.key_id,
-                created_at=at,
+        self._documents.append(
+            {
+                "id": document_id,
+                "tenant": self._principal.tenant,
+                "collection_id": self._collection.id,
+                "external_id": new.external_id,
+                "name": new.name,
+                "title": new.title,
+                "metadata": to_json(new.metadata),
+                "version": 0,
+                "chunk_count": 0,
+                "served_hash": "",
+                "served_blob": "",
+                "acl_id": self._intern(given, new.source, new.external_id),
+                "report": "{}",
+                "key_id": self._principal.key_id,
+                "created_at": at,
                 **(self._content(new, item_id) | {"updated_at": at}),
-            )
+            }
         )
         return document_id
 
@@ -136,14 +172,18 @@ class _Acceptance:
         return Given(allow=rights.allow, deny=rights.deny, owner=owner)
 
     def _intern(self, given: Given, source: str, external_id: str) -> int:
-        return intern_given(
-            self._connection,
-            given,
-            tenant=self._principal.tenant,
-            collection_id=self._collection.id,
-            source=source,
-            external_id=external_id,
-        )
+        """Once for all of a folder: the collection is locked, and no level changes meanwhile."""
+        place = (given, source, external_id.rpartition("/")[0])
+        if place not in self._interned:
+            self._interned[place] = intern_given(
+                self._connection,
+                given,
+                tenant=self._principal.tenant,
+                collection_id=self._collection.id,
+                source=source,
+                external_id=external_id,
+            )
+        return self._interned[place]
 
     def _content(self, new: NewDocument, item_id: str) -> dict[str, Any]:
         return {
@@ -192,23 +232,23 @@ class _Acceptance:
 
     def _add_item(self, item_id: str, document_id: str, new: NewDocument, ordinal: int, state: str) -> None:
         self.queued += state == "queued"
-        self._connection.execute(
-            sa.insert(items).values(
-                id=item_id,
-                job_id=self._job_id,
-                tenant=self._principal.tenant,
-                document_id=document_id,
-                ordinal=ordinal,
-                name=new.name,
-                media_type=new.media_type,
-                title=new.title,
-                blob=new.blob,
-                content_hash=new.content_hash,
-                state=state,
-                reason="",
-                code="",
-                attempts=0,
-            )
+        self._items.append(
+            {
+                "id": item_id,
+                "job_id": self._job_id,
+                "tenant": self._principal.tenant,
+                "document_id": document_id,
+                "ordinal": ordinal,
+                "name": new.name,
+                "media_type": new.media_type,
+                "title": new.title,
+                "blob": new.blob,
+                "content_hash": new.content_hash,
+                "state": state,
+                "reason": "",
+                "code": "",
+                "attempts": 0,
+            }
         )
 
 

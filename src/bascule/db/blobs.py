@@ -6,10 +6,12 @@ import asyncio
 import os
 import re
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from bascule.core.blobs import UNREADABLE
 from bascule.core.errors import StorageError
 from bascule.core.ids import new_id
 
@@ -24,15 +26,25 @@ class FolderBlobs:
 
     async def put(self, data: bytes) -> str:
         """Raises StorageError, e.g. when the disk is full; nothing is left behind then."""
-        name = new_id()
-        await asyncio.to_thread(self._put, name, data)
-        return name
+        return (await self.put_all([data]))[0]
+
+    async def put_all(self, many: Sequence[bytes]) -> list[str]:
+        """In one folder, which is then flushed once."""
+        if not many:
+            return []
+        ids = [new_id() for _ in many]
+        names = [name[:-2] + ids[0][-2:] for name in ids]
+        await asyncio.to_thread(self._put_all, dict(zip(names, many, strict=True)))
+        return names
 
     async def get(self, name: str) -> bytes:
-        try:
-            return await asyncio.to_thread(self._file(name).read_bytes)
-        except OSError as error:
-            raise StorageError("The document's stored bytes cannot be read.") from error
+        found = await self.get_all([name])
+        if name not in found:
+            raise StorageError(UNREADABLE)
+        return found[name]
+
+    async def get_all(self, names: Sequence[str]) -> dict[str, bytes]:
+        return await asyncio.to_thread(self._get_all, [(name, self._file(name)) for name in names])
 
     async def delete(self, name: str) -> None:
         try:
@@ -48,20 +60,33 @@ class FolderBlobs:
             raise StorageError("This is not the name of a stored document.")
         return self._path / name[-2:] / name
 
-    def _put(self, name: str, data: bytes) -> None:
-        target = self._file(name)
-        draft = target.with_name(target.name + ".part")
+    def _put_all(self, many: Mapping[str, bytes]) -> None:
+        done: list[Path] = []
         try:
-            self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            target.parent.mkdir(mode=0o700, exist_ok=True)
-            _write(draft, data)
-            draft.rename(target)
-            _sync_folder(target.parent)
+            for name, data in many.items():
+                target = self._file(name)
+                self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+                target.parent.mkdir(mode=0o700, exist_ok=True)
+                draft = target.with_name(target.name + ".part")
+                done.append(draft)
+                _write(draft, data)
+                draft.rename(target)
+                done[-1] = target
+            for folder in {target.parent for target in done}:
+                _sync_folder(folder)
             _sync_folder(self._path)
         except OSError as error:
-            with suppress(OSError):
-                draft.unlink()
+            for file in done:
+                with suppress(OSError):
+                    file.unlink()
             raise StorageError("The document cannot be stored: is the disk full?") from error
+
+    def _get_all(self, files: Sequence[tuple[str, Path]]) -> dict[str, bytes]:
+        found: dict[str, bytes] = {}
+        for name, file in files:
+            with suppress(OSError):
+                found[name] = file.read_bytes()
+        return found
 
     def _names(self) -> list[tuple[str, float]]:
         found: list[tuple[str, float]] = []

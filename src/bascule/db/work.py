@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
 from bascule.core.catalogue import DocumentCommit, IndexChange, StoredPoint, WorkItem
 from bascule.core.documents import IndexedChunk, Job
+from bascule.core.errors import NotFound
 from bascule.core.ids import generation_id
 from bascule.core.jobs import OpenJob
 from bascule.core.principals import Principal
 from bascule.db import outbox
 from bascule.db.commit import commit_documents, fail_item
 from bascule.db.deletion import deletion_mark, deletions_since
-from bascule.db.jobviews import held_back, job, job_row
+from bascule.db.jobviews import held_back, progress
 from bascule.db.points import live, points_of
 from bascule.db.store import Store, need_system
 from bascule.db.tables import acls, chunks, collections, documents, items, vectors
@@ -27,9 +29,11 @@ _ENDED_WELL = frozenset({"indexed", "unchanged", "superseded"})
 
 
 class SqlWork(Store):
-    async def claim(self, principal: Principal, job_id: str, limit: int) -> list[WorkItem]:
+    async def claim(
+        self, principal: Principal, job_id: str, limit: int, most_bytes: int | None = None
+    ) -> list[WorkItem]:
         need_system(principal)
-        return await self._write(lambda c: _claim(c, principal, job_id, limit))
+        return await self._write(lambda c: _claim(c, principal, job_id, limit, most_bytes))
 
     async def known_vectors(self, principal: Principal, document_id: str, fingerprint: str) -> dict[str, bytes]:
         need_system(principal)
@@ -139,10 +143,13 @@ class SqlWork(Store):
         return await self._read(_live_blobs)
 
 
-def _claim(connection: Connection, principal: Principal, job_id: str, limit: int) -> list[WorkItem]:
-    rows = connection.execute(
-        sa.select(items, job_table.c.collection_id)
+def _claim(
+    connection: Connection, principal: Principal, job_id: str, limit: int, most_bytes: int | None
+) -> list[WorkItem]:
+    rows: Sequence[Row[Any]] = connection.execute(
+        sa.select(items, job_table.c.collection_id, documents.c.size_bytes)
         .join(job_table, job_table.c.id == items.c.job_id)
+        .join(documents, documents.c.id == items.c.document_id)
         .where(items.c.job_id == job_id, items.c.tenant == principal.tenant, items.c.state == "queued")
         .where(job_table.c.state.in_(("queued", "running")), ~held_back())
         .order_by(items.c.ordinal)
@@ -151,6 +158,9 @@ def _claim(connection: Connection, principal: Principal, job_id: str, limit: int
     ).all()
     if not rows:
         return []
+    if most_bytes is not None:
+        sizes = accumulate(row.size_bytes for row in rows)
+        rows = rows[: max(1, sum(size <= most_bytes for size in sizes))]
     connection.execute(
         sa.update(items)
         .where(items.c.id.in_([row.id for row in rows]))
@@ -184,7 +194,8 @@ def _claim(connection: Connection, principal: Principal, job_id: str, limit: int
 
 
 def _finish(connection: Connection, principal: Principal, job_id: str) -> Job:
-    found = job(connection, principal, job_id)  # raises NotFound
+    """Counted, not listed: a job may hold a hundred thousand items."""
+    found = _counted(connection, principal, job_id)
     open_items = found.counts.get("queued", 0) + found.counts.get("running", 0)
     if open_items or found.finished_at is not None:
         return found
@@ -195,7 +206,14 @@ def _finish(connection: Connection, principal: Principal, job_id: str) -> Job:
         .where(job_table.c.id == job_id, job_table.c.finished_at.is_(None))
         .values(state=state, finished_at=now_text())
     )
-    return job_row(connection, principal, job_id)
+    return _counted(connection, principal, job_id)
+
+
+def _counted(connection: Connection, principal: Principal, job_id: str) -> Job:
+    found = progress(connection, principal, 1, job_id)
+    if not found:
+        raise NotFound("There is no such job.")
+    return found[0]
 
 
 def _reset_running(connection: Connection, job_id: str) -> int:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from bascule.core.blobs import Blobs
+from bascule.core.blobs import UNREADABLE, Blobs
 from bascule.core.calls import Call
 from bascule.core.catalogue import AuditLog, DocumentCommit, Documents, Jobs, Work, WorkItem
 from bascule.core.connectors import SkippedItem, SourceItem
@@ -41,7 +41,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 KIND = "ingest"
-CLAIM = 16  # documents prepared together, while the batch before is being embedded
+CLAIM = 64  # documents prepared together, while the batch before is being embedded,
+CLAIM_BYTES = 1_000_000  # or fewer, when they are larger: two batches are held in memory
+STORED_TOGETHER = 64
+STORED_BYTES = 4_000_000
 EMBED_TEXTS = 64  # texts in one embedding call
 
 
@@ -123,6 +126,7 @@ class Ingest:
         )
         accepted: list[NewDocument] = []
         skipped: list[SkippedItem] = []
+        waiting: list[SourceItem] = []
         handed_over = False
         try:
             async for item in _each(items):
@@ -130,7 +134,11 @@ class Ingest:
                 if refused is not None:
                     skipped.append(refused)
                 elif isinstance(item, SourceItem):
-                    accepted.append(await self._store(item, rights, source))
+                    waiting.append(item)
+                    if len(waiting) == STORED_TOGETHER or sum(len(one.data) for one in waiting) > STORED_BYTES:
+                        accepted += await self._store(waiting, rights, source)
+                        waiting = []
+            accepted += await self._store(waiting, rights, source)
             handed_over = True
             job = await self._catalogue.accept(principal, target, accepted)
         except BaseException as error:
@@ -153,19 +161,25 @@ class Ingest:
             )
         return None
 
-    async def _store(self, item: SourceItem, rights: Rights | None, source: str) -> NewDocument:
-        return NewDocument(
-            external_id=item.external_id,
-            name=item.name,
-            content_hash=content_hash(item.data),
-            size_bytes=len(item.data),
-            blob=await self._blobs.put(item.data),
-            title=item.title,
-            source=source,
-            media_type=item.media_type,
-            metadata=item.metadata,
-            rights=item.rights if item.rights is not None else rights,
-        )
+    async def _store(self, items: Sequence[SourceItem], rights: Rights | None, source: str) -> list[NewDocument]:
+        if not items:
+            return []
+        blobs = await self._blobs.put_all([item.data for item in items])
+        return [
+            NewDocument(
+                external_id=item.external_id,
+                name=item.name,
+                content_hash=content_hash(item.data),
+                size_bytes=len(item.data),
+                blob=blob,
+                title=item.title,
+                source=source,
+                media_type=item.media_type,
+                metadata=item.metadata,
+                rights=item.rights if item.rights is not None else rights,
+            )
+            for item, blob in zip(items, blobs, strict=True)
+        ]
 
     async def delete(self, principal: Principal, document_id: str) -> None:
         """Gone at commit; the index, cached calls and stored bytes follow at once. Raises NotFound."""
@@ -236,12 +250,16 @@ class Ingest:
         await self._catalogue.finish_job(principal, job_id)
 
     async def _prepare_batch(self, principal: Principal, job_id: str) -> list[tuple[WorkItem, PreparedDocument | None]]:
-        items = await self._catalogue.claim(principal, job_id, CLAIM)
-        return list(await asyncio.gather(*(self._prepare(principal, item) for item in items)))
+        items = await self._catalogue.claim(principal, job_id, CLAIM, CLAIM_BYTES)
+        found = await self._blobs.get_all([item.blob for item in items])
+        return list(await asyncio.gather(*(self._prepare(principal, item, found.get(item.blob)) for item in items)))
 
-    async def _prepare(self, principal: Principal, item: WorkItem) -> tuple[WorkItem, PreparedDocument | None]:
+    async def _prepare(
+        self, principal: Principal, item: WorkItem, data: bytes | None
+    ) -> tuple[WorkItem, PreparedDocument | None]:
         try:
-            data = await self._blobs.get(item.blob)
+            if data is None:
+                raise StorageError(UNREADABLE)
             collection = item.collection.name
             mode = self._modes.get(collection, self._mode)
             key = tenant_key(self._pseudonym_key, item.tenant) if mode == "pseudonymise" else b""

@@ -45,7 +45,7 @@ class SandboxOptions(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     prepare: PrepareOptions = PrepareOptions()
     ocr: OcrLimits | None = None
-    recycle_after: int = 500
+    recycle_after: int = 5000  # a start costs as much as some hundred small documents
     recycle_bytes: int = 400_000_000
     idle_s: float = 60.0
     max_result_bytes: int = 200_000_000

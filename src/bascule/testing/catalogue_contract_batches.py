@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from bascule.core.catalogue import Catalogue, DocumentCommit, WorkItem
 from bascule.core.principals import system_principal
+from bascule.core.rights import Rights
 from bascule.testing.catalogue_world import World, admin, chunks_of, new_document, person
 
 ANN = person("ann")
@@ -67,3 +68,57 @@ class BatchContract:
             texts = [point.indexed_text for point in found["acme", document.id]]
             assert texts == [f"Top\n{document.external_id} z", f"Top\n{document.external_id} a"]
         assert found["other", made[0].id] == found["acme", "nobody"] == []
+
+    async def test_a_name_that_comes_twice_in_a_batch_is_one_document_and_the_last_content_counts(
+        self, catalogue: Catalogue
+    ) -> None:
+        world = World(catalogue)
+        known = await world.add("known", "as before", by=ANN)
+        odd = "odd \udcff\0 name"
+        brought = [
+            ("new", "1"),
+            ("known", "as before"),
+            (odd, "2"),
+            ("new", "3"),
+            ("known", "now"),
+            (odd, "2"),
+            ("z", ""),
+        ]
+        job = await world.accept(ANN, *(new_document(name, text) for name, text in brought))
+        states = [item.state for item in job.items]
+        assert states == ["superseded", "unchanged", "queued", "queued", "queued", "unchanged", "queued"]
+        ids = [item.document_id for item in job.items]
+        assert (ids[0], ids[1], ids[2]) == (ids[3], ids[4], ids[5])
+        assert ids[1] == known.id
+        assert len(set(ids)) == 4
+        claimed = [item.document_id for item in await world.claim(job)]
+        assert claimed == [ids[2], ids[3], ids[4], ids[6]]
+
+    async def test_a_claim_takes_no_more_than_may_be_held_at_once_and_never_nothing(self, catalogue: Catalogue) -> None:
+        world = World(catalogue)
+        job = await world.accept(ANN, *(new_document(f"{size}", "x" * size) for size in (50, 40, 9, 200, 1)))
+        taken = []
+        while items := await catalogue.claim(world.system, job.id, 3, 100):
+            taken.append([item.name for item in items])
+        assert taken == [["50.txt", "40.txt", "9.txt"], ["200.txt"], ["1.txt"]]
+
+    async def test_documents_accepted_together_have_the_rights_of_their_own_folders(self, catalogue: Catalogue) -> None:
+        world = World(catalogue)
+        await world.collection(rights=Rights.of(["group:all"]))
+        staff, board = Rights.of(["group:staff"]), Rights.of(["group:board"])
+        await catalogue.set_level(admin(), "folder", "staff/", staff, collection="handbook")
+        await catalogue.set_level(admin(), "folder", "closed/", Rights.of([], ["group:staff"]), collection="handbook")
+        names = ("staff/a", "closed/b", "staff/c", "closed/d", "e", "closed/f")
+        given = {"closed/d": board, "closed/f": staff}
+        job = await world.accept(ANN, *(new_document(name, name, given.get(name)) for name in names))
+        seen = {}
+        for name, item in zip(names, await world.claim(job), strict=True):
+            assert await world.commit(item, name)
+            seen[name] = await catalogue.document(admin(), item.document_id)
+        for group, expected in (
+            ("all", ["closed/b", "e"]),
+            ("staff", ["staff/a", "staff/c"]),
+            ("board", ["closed/d"]),
+        ):
+            one = person("sue", group)
+            assert [name for name in names if await world.sees(one, seen[name])] == expected
