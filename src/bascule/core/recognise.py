@@ -8,18 +8,21 @@ Known misses, by choice: addresses spelled out ("john (at) acme dot com") or spa
 from __future__ import annotations
 
 import bisect
+import re
 import unicodedata
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from typing import Final
 
 from bascule.core.digit_windows import digit_windows
 from bascule.core.policies import Finding
-from bascule.core.recognisers import RECOGNISERS
+from bascule.core.recognisers import OF_DIGITS, RECOGNISERS
 
 KINDS: Final = tuple(RECOGNISERS)
 SECRET_KINDS: Final = ("private_key", "key")
 PERSONAL_KINDS: Final = tuple(kind for kind in KINDS if kind not in SECRET_KINDS)
 _DASHES: Final = frozenset("‐‑‒–—―−﹘﹣－")
+_BEYOND_ASCII: Final = re.compile(r"[^\x00-\x7f]")
 _INVISIBLE: Final = frozenset(["Cf", "Mn"])
 
 
@@ -29,30 +32,32 @@ def find(text: str, *, context: str = "", kinds: Collection[str] = KINDS) -> lis
     windows = digit_windows(folded)
     taken: list[Finding] = []
     for kind, recogniser in RECOGNISERS.items():
-        if kind in kinds:
-            found = sorted(recogniser(folded, context, windows), key=lambda f: f.start)
-            taken = _merged(taken, found)
+        if kind not in kinds or (not windows and kind in OF_DIGITS):
+            continue
+        if found := list(recogniser(folded, context, windows)):
+            taken = _merged(taken, sorted(found, key=lambda f: f.start))
     if offsets is None:
         return taken
     return [Finding(kind=f.kind, start=offsets[f.start], end=offsets[f.end - 1] + 1) for f in taken]
 
 
 def _fold(text: str) -> tuple[str, list[int] | None]:
-    """(folded text, offset in `text` of each of its characters); None when folding changes nothing."""
+    """(folded text, offset in `text` of each of its characters); None when folding moves nothing."""
     if text.isascii():
         return text, None
-    folded: list[str] = []
+    plain: dict[str, str] = {char: _fold_char(char) for char in set(_BEYOND_ASCII.findall(text))}
+    if all(len(folded) == 1 for folded in plain.values()):
+        return text.translate({ord(char): folded for char, folded in plain.items()}), None
+    parts: list[str] = []
     offsets: list[int] = []
-    known: dict[str, str] = {}
     for index, char in enumerate(text):
-        plain = char if char < "\x80" else known.get(char)
-        if plain is None:
-            plain = known[char] = _fold_char(char)
-        folded.append(plain)
-        offsets.extend([index] * len(plain))
-    return "".join(folded), offsets
+        new = plain.get(char, char)
+        parts.append(new)
+        offsets.extend([index] * len(new))
+    return "".join(parts), offsets
 
 
+@lru_cache(maxsize=2048)
 def _fold_char(char: str) -> str:
     if unicodedata.category(char) in _INVISIBLE:
         return ""

@@ -247,6 +247,8 @@ def private_key(text: str, _: str, _windows: Sequence[Window]) -> Iterator[Findi
 # Of the folded text, what stands above it, and where its numbers are.
 Recogniser = Callable[[str, str, Sequence[Window]], Iterator[Finding]]
 
+# What reads windows alone: nothing of it is in a text without six digits close together.
+OF_DIGITS: Final = frozenset({"iban", "card", "ssn", "phone"})
 RECOGNISERS: Final[dict[str, Recogniser]] = {  # earlier ones win where two overlap
     "private_key": private_key,
     "key": key,

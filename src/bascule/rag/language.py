@@ -18,6 +18,8 @@ _MIN_LEAD: Final = 1.25  # over the second language
 _MIN_SCRIPT: Final = 0.3  # of letters: such a text holds much that is Latin, code and names
 _MIN_LETTERS: Final = 12
 _WORD: Final = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
+_OF_ADDRESSES: Final = ("://", "@", "\\", "_")  # one is in whatever _ADDRESS finds
+_BEYOND_LATIN: Final = re.compile(r"[\u0370-\uffff]")  # where the scripts below lie
 _ADDRESS: Final = re.compile(r"\S*(?:://|[@\\_])\S*")
 
 _FUNCTION_WORDS: Final = {
@@ -167,9 +169,12 @@ _WEIGHTS: Final = _weights()
 
 def language(text: str) -> str:
     """The ISO 639-1 code of the language most of the text is in; "" where that cannot be told."""
-    sample = _ADDRESS.sub(" ", text[:SAMPLE_CHARS])
-    words = _WORD.findall(sample.lower().replace("’", "'"))
-    return _by_script(sample) or _by_words(words)
+    sample = text[:SAMPLE_CHARS]
+    if any(mark in sample for mark in _OF_ADDRESSES):
+        sample = _ADDRESS.sub(" ", sample)
+    if _BEYOND_LATIN.search(sample) and (script := _by_script(sample)):
+        return script
+    return _by_words(_WORD.findall(sample.lower().replace("’", "'")))
 
 
 def _by_script(sample: str) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections import Counter
+from functools import lru_cache
 from typing import Final
 
 SAMPLE_CHARS: Final = 50_000
@@ -32,10 +34,11 @@ def quality(text: str) -> float:
     if not tokens:
         return 0.0
     clean = 1 - min(1.0, 10 * len(_STRANGE.findall(sample)) / len(sample))
-    wordlike = sum(map(_is_wordlike, tokens)) / len(tokens)
+    wordlike = sum(times for token, times in Counter(tokens).items() if _is_wordlike(token)) / len(tokens)
     return round(clean * min(1.0, wordlike / 0.7) * _order(sample), 2)
 
 
+@lru_cache(maxsize=8192)  # most words of a document are in the one before it too
 def _is_wordlike(token: str) -> bool:
     core = _TRIM.sub("", token)
     if not core:

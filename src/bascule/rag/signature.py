@@ -7,9 +7,9 @@ Shrivastava and Li 2014), so that a word is hashed once. The share of equal valu
 
 from __future__ import annotations
 
-import hashlib
 import re
 import struct
+from hashlib import blake2b
 from typing import Final
 
 from bascule.core.alike import VALUES
@@ -22,13 +22,13 @@ _EMPTY: Final = 1 << 32
 
 def signature(text: str) -> bytes:
     """VALUES numbers of four bytes; empty for a text too short to be told from others."""
-    words = _WORD.findall(text.lower())
+    words = [word.encode("utf-8", "surrogatepass") for word in _WORD.findall(text.lower())]
     if len(words) < LEAST_WORDS:
         return b""
+    shingles = set(zip(*(words[at:] for at in range(SHINGLE_WORDS)), strict=False))
     bins = [_EMPTY] * VALUES
-    for at in range(len(words) - SHINGLE_WORDS + 1):
-        shingle = " ".join(words[at : at + SHINGLE_WORDS]).encode("utf-8", "surrogatepass")
-        drawn = int.from_bytes(hashlib.blake2b(shingle, digest_size=8).digest(), "big")
+    for shingle in shingles:
+        drawn = int.from_bytes(blake2b(b" ".join(shingle), digest_size=8).digest(), "big")
         place, value = drawn % VALUES, drawn >> 32
         if value < bins[place]:
             bins[place] = value
@@ -37,8 +37,10 @@ def signature(text: str) -> bytes:
 
 def _filled(bins: list[int]) -> list[int]:
     """Each empty bin takes the next filled one's value, changed by how far away it was."""
-    filled = []
-    for place in range(VALUES):
-        away = next(away for away in range(VALUES) if bins[(place + away) % VALUES] != _EMPTY)
-        filled.append((bins[(place + away) % VALUES] + away * 0x9E3779B1) & 0xFFFFFFFF)
+    filled = list(bins)
+    from_here = next(place for place in range(VALUES) if bins[place] != _EMPTY)
+    value, away = bins[from_here], 0
+    for place in range(from_here - 1, from_here - 1 - VALUES, -1):  # backwards, once around
+        value, away = (bins[place], 0) if bins[place] != _EMPTY else (value, away + 1)
+        filled[place] = (value + away * 0x9E3779B1) & 0xFFFFFFFF
     return filled

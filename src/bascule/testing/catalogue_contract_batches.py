@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from bascule.core.catalogue import Catalogue, DocumentCommit, WorkItem
 from bascule.core.principals import system_principal
 from bascule.core.rights import Rights
+from bascule.core.rights_levels import RightsLevels
 from bascule.testing.catalogue_world import World, admin, chunks_of, new_document, person
 
 ANN = person("ann")
+
+
+class LevelledCatalogue(Catalogue, RightsLevels, Protocol):
+    """With rules on folders."""
 
 
 def whole(item: WorkItem, texts: Sequence[str]) -> DocumentCommit:
@@ -102,7 +108,9 @@ class BatchContract:
             taken.append([item.name for item in items])
         assert taken == [["50.txt", "40.txt", "9.txt"], ["200.txt"], ["1.txt"]]
 
-    async def test_documents_accepted_together_have_the_rights_of_their_own_folders(self, catalogue: Catalogue) -> None:
+    async def test_documents_accepted_together_have_the_rights_of_their_own_folders(
+        self, catalogue: LevelledCatalogue
+    ) -> None:
         world = World(catalogue)
         await world.collection(rights=Rights.of(["group:all"]))
         staff, board = Rights.of(["group:staff"]), Rights.of(["group:board"])
