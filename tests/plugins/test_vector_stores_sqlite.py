@@ -122,6 +122,21 @@ async def test_writers_in_one_folder_take_turns_and_lose_nothing(tmp_path: Path)
         await store.close()
 
 
+async def test_a_process_that_ends_does_not_take_the_log_away_from_another(tmp_path: Path) -> None:
+    """Two connections here, opened one after the other; a writer elsewhere that closes believing itself the last one."""
+    one, two = SqliteVectorStore(tmp_path), SqliteVectorStore(tmp_path)
+    await one.upsert([point("a", "alpha")])
+    await two.upsert([point("b", "alpha")])
+    child = start_writer(tmp_path, "child", 1)
+    await asyncio.to_thread(child.communicate, timeout=60)
+    await one.upsert([point("c", "alpha")])
+    third = SqliteVectorStore(tmp_path)
+    for store in (one, two, third):
+        assert {"a", "b", "c"} < await store.chunk_ids("north")
+        assert await store.check() == []
+    await asyncio.gather(one.close(), two.close(), third.close())
+
+
 WRITER = """
     import asyncio, sys
     from pathlib import Path

@@ -139,7 +139,11 @@ def _create_private(file: Path) -> None:
     """Nobody but the owner may read it, whatever the umask; SQLite gives its companion files the same mode."""
     refuse_network_folder(file.parent)
     try:
-        os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+        # Only a new file: closing a descriptor of a file in use would drop SQLite's locks on it.
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        if not (file.is_file() and os.access(file, os.R_OK | os.W_OK)):
+            raise ConfigError("The catalogue's file cannot be opened for writing.") from None
     except OSError as error:
         raise ConfigError(f"The catalogue's file cannot be opened for writing: {error.strerror}.") from error
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import logging
 import os
 import threading
@@ -161,5 +162,8 @@ def _quiet() -> None:
 def _url_for_dbos(url: str) -> str:
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite" and parsed.database:
-        os.close(os.open(Path(parsed.database), os.O_RDWR | os.O_CREAT, 0o600))
+        with contextlib.suppress(
+            FileExistsError
+        ):  # closing a descriptor of a file in use would drop SQLite's locks on it
+            os.close(os.open(Path(parsed.database), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     return parsed.render_as_string(hide_password=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import time
@@ -68,7 +69,7 @@ def read_head(connection: sqlite3.Connection) -> Head:
 
 def open_index(path: Path, *, timeout_s: float = BUSY_TIMEOUT_S) -> sqlite3.Connection:
     """A connection in autocommit mode with every table there. Usable from any one thread at a time."""
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # what SQLite makes itself, all may read
+    _make(path)
     connection = sqlite3.connect(path, timeout=timeout_s, isolation_level=None, check_same_thread=False)
     try:
         _use_wal(connection, timeout_s)
@@ -82,6 +83,13 @@ def open_index(path: Path, *, timeout_s: float = BUSY_TIMEOUT_S) -> sqlite3.Conn
         connection.close()
         raise
     return connection
+
+
+def _make(path: Path) -> None:
+    """What SQLite makes itself, all may read. Never opened where it is there: closing it again would drop the locks of every
+    connection of this process, and another process, believing itself alone, would take the log away under them."""
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def _use_wal(connection: sqlite3.Connection, timeout_s: float) -> None:
