@@ -1,6 +1,6 @@
-"""Permission-filtered hybrid search in the embedded store, beside the floors it stands on.
+"""Permission-filtered hybrid search in the embedded stores, beside the floors they stand on.
 
-    python bench/bench_search.py [--sizes 10000,100000] [--queries 200] [--json FILE]
+    python bench/bench_search.py [--sizes 10000,100000] [--stores sqlite,qdrant_edge] [--queries 200] [--json FILE]
 
 One row for each size, share of visible chunks and method: p50 and p99 in milliseconds, CPU per query, and recall against a
 scan in float64 and the naive BM25 formula (ten queries each). Words follow the interpreter's own documentation (pydoc topics)
@@ -29,6 +29,7 @@ from usearch.index import search as usearch_search
 
 from bascule.core.lexical import terms
 from bascule.core.vectors import Candidate, Point, Scope
+from bascule.plugins.vector_stores.qdrant_edge import EdgeVectorStore
 from bascule.plugins.vector_stores.sqlite import SqliteVectorStore
 
 DIMENSION = 384
@@ -160,6 +161,7 @@ async def measure(store: SqliteVectorStore, corpus: Corpus, percent: int, count:
     recalls["hybrid"] = min(recalls.values())
     return [
         clocks[name].row(
+            store=_name(store),
             chunks=corpus.size,
             visible_percent=percent,
             what=name,
@@ -181,14 +183,21 @@ async def hybrid(store: SqliteVectorStore, corpus: Corpus, percent: int, count: 
                 store.dense(data, scope, limit), store.lexical(words, scope, limit)
             )
         )
-    return clock.row(chunks=corpus.size, visible_percent=percent, what=what, limit=limit)
+    return clock.row(store=_name(store), chunks=corpus.size, visible_percent=percent, what=what, limit=limit)
 
 
-async def memory(folder: Path) -> None:
+def _name(store: SqliteVectorStore) -> str:
+    return "qdrant_edge" if isinstance(store, EdgeVectorStore) else "sqlite"
+
+
+async def memory(folder: Path, name: str) -> None:
     """What a process of its own grows by: run as a child, with the questions on standard input."""
     questions = [(bytes.fromhex(vector), words) for vector, words in json.load(sys.stdin)]
     scope = Scope(tenant=TENANT, collection_ids=frozenset({COLLECTION}), allowed=VISIBLE[100])
-    before, store = _rss_mb(), SqliteVectorStore(folder)
+    store = EdgeVectorStore(folder) if name == "qdrant_edge" else SqliteVectorStore(folder)
+    before = _rss_mb()
+    if isinstance(store, EdgeVectorStore):
+        await store.hold()
     started_s = time.perf_counter()
     await store.lexical(["nothing"], scope, 1)
     opened_ms = (time.perf_counter() - started_s) * 1e3
@@ -198,10 +207,12 @@ async def memory(folder: Path) -> None:
     print(json.dumps({"first_answer_ms": round(opened_ms, 1), "rss_growth_mb": _rss_mb() - before}))
 
 
-async def memory_of(folder: Path, corpus: Corpus, count: int) -> Row:
+async def memory_of(folder: Path, corpus: Corpus, count: int, store: str = "sqlite") -> Row:
     questions = json.dumps([(vector.tobytes().hex(), words) for vector, words in corpus.queries(count)])
     child = await asyncio.create_subprocess_exec(
-        sys.executable, __file__, "--memory", str(folder), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        *(sys.executable, __file__, "--stores", store, "--memory", str(folder)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
     )
     output, _ = await child.communicate(questions.encode())
     return {"chunks": corpus.size, "what": "a process of its own", **json.loads(output)}
@@ -254,33 +265,84 @@ async def build(store: SqliteVectorStore, corpus: Corpus, folder: Path) -> Row:
 
 
 def _size_of(folder: Path) -> int:
-    return sum(path.stat().st_blocks * 512 for path in folder.iterdir())
+    return sum(path.stat().st_blocks * 512 for path in folder.rglob("*"))
 
 
-async def bench(sizes: list[int], count: int, with_floors: bool) -> list[Row]:
+async def generation(store: EdgeVectorStore, corpus: Corpus, folder: Path) -> Row:
+    """What it costs to build one, and what the event loop notices: its delay beside that of as long a rest."""
+    started_s, children_s = time.perf_counter(), _children_s()
+    building = asyncio.create_task(store.build())
+    delays_ms = []
+    while not building.done():
+        delays_ms.append(await _delay_ms())
+    if not building.result():
+        raise SystemExit("The generation was not built.")
+    wall_s, cpu_s = time.perf_counter() - started_s, _children_s() - children_s
+    resting_ms = [await _delay_ms() for _ in delays_ms[:2000]]
+    return {
+        "store": "qdrant_edge",
+        "chunks": corpus.size,
+        "what": "generation built in a child",
+        "build_s": round(wall_s, 1),
+        "cpu_s": round(cpu_s, 1),
+        "loop_delay_p99_ms": round(float(np.percentile(delays_ms, 99)), 2),
+        "loop_delay_max_ms": round(max(delays_ms), 2),
+        "resting_p99_ms": round(float(np.percentile(resting_ms, 99)), 2),
+        "disk_mb": round(await asyncio.to_thread(_size_of, folder / "edge") / 1e6),
+    }
+
+
+async def _delay_ms() -> float:
+    started_s = time.perf_counter()
+    await asyncio.sleep(0.002)
+    return (time.perf_counter() - started_s) * 1e3 - 2
+
+
+def _children_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+async def questions(store: SqliteVectorStore, corpus: Corpus, count: int) -> list[Row]:
+    rows = []
+    for percent in VISIBLE:
+        found = await measure(store, corpus, percent, count)
+        found.append(await hybrid(store, corpus, percent, count, "hybrid, new scope", CANDIDATES))
+        found.append(await hybrid(store, corpus, percent, count, "hybrid", 10))
+        rows += found
+        for row in found:
+            show(row)
+    return rows
+
+
+async def bench(sizes: list[int], stores: list[str], count: int, with_floors: bool) -> list[Row]:
     rows: list[Row] = []
+
+    def note(row: Row) -> None:
+        rows.append(row)
+        show(row)
+
     for size in sizes:
         corpus = Corpus(size)
         with tempfile.TemporaryDirectory(prefix="bascule-bench-") as name:
-            store = SqliteVectorStore(Path(name))
-            rows.append(await build(store, corpus, Path(name)))
-            show(rows[-1])
+            folder = Path(name)
+            store = SqliteVectorStore(folder)
+            note(await build(store, corpus, folder))
             await store.close()
-            rows.append(await memory_of(Path(name), corpus, count))
-            show(rows[-1])
-            store = SqliteVectorStore(Path(name))
-            for percent in VISIBLE:
-                found = await measure(store, corpus, percent, count)
-                found.append(await hybrid(store, corpus, percent, count, "hybrid, new scope", CANDIDATES))
-                found.append(await hybrid(store, corpus, percent, count, "hybrid", 10))
-                rows.extend(found)
-                for row in found:
-                    show(row)
-            await store.close()
+            if "sqlite" in stores:
+                note(await memory_of(folder, corpus, count))
+                store = SqliteVectorStore(folder)
+                rows += await questions(store, corpus, count)
+                await store.close()
+            if "qdrant_edge" in stores:
+                edge = EdgeVectorStore(folder)
+                note(await generation(edge, corpus, folder))
+                rows += await questions(edge, corpus, count)
+                await edge.close()
+                note({"store": "qdrant_edge", **await memory_of(folder, corpus, count, "qdrant_edge")})
         if with_floors:
             for row in await floors(corpus, count):
-                rows.append(row)
-                show(row)
+                note(row)
     return rows
 
 
@@ -299,14 +361,16 @@ def show(row: Row) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default="10000,100000", help="numbers of chunks, comma-separated")
+    parser.add_argument("--stores", default="sqlite,qdrant_edge", help="which stores, comma-separated")
     parser.add_argument("--queries", type=int, default=200, help="queries for each row")
     parser.add_argument("--no-floors", action="store_true", help="leave out the engines alone")
     parser.add_argument("--json", type=Path, help="write one JSON object per row to this file")
     parser.add_argument("--memory", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.memory:
-        return asyncio.run(memory(given.memory))
-    rows = asyncio.run(bench([int(size) for size in given.sizes.split(",")], given.queries, not given.no_floors))
+        return asyncio.run(memory(given.memory, given.stores))
+    sizes = [int(size) for size in given.sizes.split(",")]
+    rows = asyncio.run(bench(sizes, given.stores.split(","), given.queries, not given.no_floors))
     if given.json:
         given.json.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 

@@ -42,14 +42,23 @@ def dense(
     slots = view.slots(scope, query.size)
     if not slots.size or limit <= 0:
         return []
-    files = folder.of(query.size)
+    near = nearest(view, folder, query, slots, limit)
+    return best(connection, near, cosines(folder, query, near), limit)
+
+
+def nearest(view: View, folder: VectorFolder, query: Floats, slots: Slots, limit: int) -> Slots:
+    """Those of `slots` (ascending) that may be among the `limit` nearest."""
     code, scale = quantise(query)
     scales = view.columns.scale[slots]
-    rough = _scan(files.codes.rows(int(slots[-1]) + 1), code, slots) * (scales * np.float32(scale))
+    rough = _scan(folder.of(query.size).codes.rows(int(slots[-1]) + 1), code, slots) * (scales * np.float32(scale))
     margin = 2 * ERRORS * math.sqrt((float(scales.max()) ** 2 + scale**2) / 12)
-    near = slots[_close(rough, limit, margin)]
-    exact = np.einsum("ij,j->i", files.floats.pick(near), query).astype(np.float64)
-    return _best(connection, near, exact, limit)
+    return slots[_close(rough, limit, margin)]
+
+
+def cosines(folder: VectorFolder, query: Floats, slots: Slots) -> Doubles:
+    """In float32, from the vectors themselves."""
+    scores: Doubles = np.einsum("ij,j->i", folder.of(query.size).floats.pick(slots), query).astype(np.float64)
+    return scores
 
 
 def _scan(rows: np.ndarray[Any, np.dtype[np.int8]], code: np.ndarray[Any, np.dtype[np.int8]], slots: Slots) -> Floats:
@@ -94,36 +103,40 @@ def lexical(
     scores = np.zeros(view.size, np.float64)
     lengths = view.columns.length
     per_term = K1 * B / statistics.average_length
-    postings = _postings(connection, statistics, list(times))
+    found_in = postings(connection, statistics, list(times), statistics.blocks)
     for word, count in times.items():
-        if word not in postings:
+        if word not in found_in:
             continue
-        slots, tf = postings[word]
+        slots, tf = found_in[word]
         df = slots.size
-        weight = count * math.log(1 + (statistics.chunks - df + 0.5) / (df + 0.5))
+        weight = count * idf(statistics.chunks, df)
         seen = visible[slots]
         slots, tf = slots[seen], tf[seen]
         scores[slots] += weight * tf * (K1 + 1) / (tf + (K1 * (1 - B) + per_term * lengths[slots]))
     found = np.flatnonzero(scores)
-    return _best(connection, found, scores[found], limit)
+    return best(connection, found, scores[found], limit)
 
 
-def _postings(
-    connection: sqlite3.Connection, statistics: Statistics, words: Sequence[bytes]
+def idf(chunks: int, df: int) -> float:
+    return math.log(1 + (chunks - df + 0.5) / (df + 0.5))
+
+
+def postings(
+    connection: sqlite3.Connection, statistics: Statistics, words: Sequence[bytes], blocks: Sequence[int]
 ) -> dict[bytes, tuple[Slots, Doubles]]:
-    """word -> (slots, term frequencies) over all the tenant's chunks."""
+    """word -> (slots, term frequencies) over the tenant's chunks in these blocks of slots."""
     parts: dict[bytes, tuple[list[int], list[bytes]]] = defaultdict(lambda: ([], []))
     for start in range(0, len(words), VARIABLES):
         some = words[start : start + VARIABLES]
         marks = ",".join("?" * len(some))
-        for block in statistics.blocks:
+        for block in blocks:
             rows = connection.execute(
                 f"SELECT term, data FROM posting WHERE tenant = ? AND block = ? AND term IN ({marks})",
                 (statistics.tenant_id, block, *some),
             ).fetchall()
             for word, data in rows:
-                blocks, blobs = parts[word]
-                blocks.append(block)
+                where, blobs = parts[word]
+                where.append(block)
                 blobs.append(data)
     return {word: _unpack(*part) for word, part in parts.items()}
 
@@ -134,7 +147,7 @@ def _unpack(blocks: Sequence[int], blobs: Sequence[bytes]) -> tuple[Slots, Doubl
     return first + (packed & OFFSET_MASK), (packed >> BLOCK_BITS).astype(np.float64)
 
 
-def _best(connection: sqlite3.Connection, slots: Slots, scores: Doubles, limit: int) -> list[Candidate]:
+def best(connection: sqlite3.Connection, slots: Slots, scores: Doubles, limit: int) -> list[Candidate]:
     """The `limit` best with their chunk ids; all that tie with the last are looked up, so that the id decides."""
     if slots.size > limit:
         last = np.partition(scores, scores.size - limit)[scores.size - limit]
