@@ -69,3 +69,32 @@ def test_a_run_that_is_surely_worse_fails(cli, folder: Path, tmp_path: Path) -> 
     cli.json("eval", "run", twelve(tmp_path / "b.jsonl", "90 days"), "--data", folder)
     code, _, err = cli("eval", "compare", right["id"], "last", "--fail-if-worse", "--data", folder)
     assert code == failures.FAILED and "worse: score" in err
+
+
+def test_a_public_collection_is_taken_in_ranked_and_kept(cli, folder: Path, tmp_path: Path) -> None:
+    beir = tmp_path / "beir"
+    beir.mkdir()
+    texts = {
+        "7": "Swing bridges turn on a pivot.",
+        "8": "Lift bridges rise between towers.",
+        "9": "Ferries need no bridge.",
+    }
+    corpus = [{"_id": name, "title": "", "text": text} for name, text in texts.items()]
+    queries = [
+        {"_id": "a", "text": "Which bridges turn on a pivot?"},
+        {"_id": "b", "text": "What rises between towers?"},
+    ]
+    qrels = "query-id\tcorpus-id\tscore\na\t7\t1\nb\t8\t1\n"
+    for name, rows in (("corpus", corpus), ("queries", queries)):
+        (beir / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (beir / "qrels.tsv").write_text(qrels, encoding="utf-8")
+    found = cli.json("eval", "rank", beir, "-c", "bridges", "--take", "--data", folder)
+    assert found["figures"] == {"queries": 2, "ndcg_at_10": 1, "recall_at_10": 1, "mrr": 1}
+    shown = cli.json("eval", "show", found["id"], "--data", folder)
+    assert (shown["kind"], len(shown["cases"])) == ("ranking", 2)
+    (beir / "qrels.tsv").write_text(qrels.replace("b\t8", "b\t9"), encoding="utf-8")
+    code, _, err = cli("eval", "rank", beir, "-c", "bridges", "--fail-under", "mrr=0.9", "--data", folder)
+    assert code == failures.FAILED and "mrr is" in err
+    (beir / "qrels.tsv").write_text(qrels.replace("b\t8", "b\t7"), encoding="utf-8")
+    code, _, err = cli("eval", "rank", beir, "-c", "bridges", "--data", folder)
+    assert code != 0 and "damaged" in err

@@ -53,6 +53,11 @@ def test_judgements_of_other_ids_are_refused(tmp_path: Path) -> None:
         beir.read(_folder(tmp_path, "query-id\tcorpus-id\tscore\n1\t0\t1\n", "qrels.tsv"))
 
 
+def test_judgements_that_all_name_one_document_are_refused_as_damaged(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"All 3 judgements .* the same document, 'a', for 2 different queries"):
+        beir.read(_folder(tmp_path, "query-id\tcorpus-id\tscore\n1\ta\t1\n1\ta\t1\n2\ta\t1\n", "qrels.tsv"))
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"corpus\.jsonl"):
         beir.read(tmp_path)

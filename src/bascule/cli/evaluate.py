@@ -18,8 +18,9 @@ eval_app = typer.Typer(help="Measure answers against golden sets.", no_args_is_h
 
 
 def register(app: typer.Typer) -> None:
-    from bascule.cli import eval_history
+    from bascule.cli import eval_history, eval_rank
 
+    eval_rank.add(eval_app)
     eval_history.add(eval_app)
     app.add_typer(eval_app, name="eval")
 
@@ -68,7 +69,7 @@ def run(
         outcomes, saved = use(target(data, config, key, tenant), measure)
     figures = golden.summary(outcomes)
     failed = [
-        f"{name} is {shown(figures[name])}, under {floor}" for name, floor in floors if _under(figures[name], floor)
+        f"{name} is {shown(figures[name])}, under {floor}" for name, floor in floors if under(figures[name], floor)
     ]
     if json_mode:
         cases = [msgspec.to_builtins(outcome) for outcome in outcomes]
@@ -99,9 +100,14 @@ def kept(kind: str, name: str, figures: Mapping[str, Any], cases: Sequence[Any],
 
 def _floor(text: str) -> tuple[str, float]:
     from bascule.evals.golden import summary
+    from bascule.evals.metrics import lower_is_better
 
+    return floor_of(text, [metric for metric in summary([]) if not lower_is_better(metric)])
+
+
+def floor_of(text: str, known: Sequence[str]) -> tuple[str, float]:
+    """METRIC=VALUE of a known metric. Raises BadParameter."""
     name, _, value = text.partition("=")
-    known = [metric for metric in summary([]) if not metric.endswith(("p50", "p95"))]
     try:
         if name in known:
             return name, float(value)
@@ -110,7 +116,7 @@ def _floor(text: str) -> tuple[str, float]:
     raise typer.BadParameter(f"--fail-under is METRIC=VALUE with a metric of: {', '.join(known)}")
 
 
-def _under(value: float | int | None, floor: float) -> bool:
+def under(value: float | int | None, floor: float) -> bool:
     return value is None or value < floor
 
 

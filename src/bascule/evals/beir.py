@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import csv
 import random
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,9 @@ def read(folder: Path) -> Collection:
     texts = {str(row["_id"]): str(row["text"]) for row in _rows(folder / "queries.jsonl")}
     known = {p.id for p in passages}
     relevant: dict[str, set[str]] = {}
-    for query, document, score in _judgements(folder):
+    judgements = list(_judgements(folder))
+    _refuse_useless(folder, judgements, known)
+    for query, document, score in judgements:
         if score > 0 and document in known and query in texts:
             relevant.setdefault(query, set()).add(document)
     if not relevant:
@@ -64,16 +67,34 @@ def read(folder: Path) -> Collection:
 
 async def run(collection: Collection, search: Search, *, sample: int | None = None, seed: int = 0) -> RankingReport:
     """Ask every query, or a seeded sample of them, one after the other."""
+    asked = chosen(collection, sample, seed)
+    return report([judge(collection, query, await search(collection.queries[query])) for query in asked])
+
+
+def chosen(collection: Collection, sample: int | None, seed: int) -> list[str]:
+    """Ids of all queries, or of a seeded sample."""
     asked = sorted(collection.queries)
     if sample is not None and sample < len(asked):
-        asked = sorted(random.Random(seed).sample(asked, sample))
-    ranked = {query: list(await search(collection.queries[query])) for query in asked}
-    judged = [(ranked[query], collection.relevant[query]) for query in asked]
+        return sorted(random.Random(seed).sample(asked, sample))
+    return asked
+
+
+def judge(collection: Collection, query: str, found: Sequence[str]) -> dict[str, float]:
+    """One query's figures."""
+    relevant = collection.relevant[query]
+    return {
+        "ndcg": metrics.ndcg(found, relevant, K),
+        "recall": metrics.recall(found, relevant, K),
+        "reciprocal_rank": metrics.reciprocal_rank(found, relevant),
+    }
+
+
+def report(judged: Sequence[Mapping[str, float]]) -> RankingReport:
     return RankingReport(
-        queries=len(asked),
-        ndcg_at_10=metrics.mean([metrics.ndcg(found, relevant, K) for found, relevant in judged]),
-        recall_at_10=metrics.mean([metrics.recall(found, relevant, K) for found, relevant in judged]),
-        mrr=metrics.mean([metrics.reciprocal_rank(found, relevant) for found, relevant in judged]),
+        queries=len(judged),
+        ndcg_at_10=metrics.mean([each["ndcg"] for each in judged]),
+        recall_at_10=metrics.mean([each["recall"] for each in judged]),
+        mrr=metrics.mean([each["reciprocal_rank"] for each in judged]),
     )
 
 
@@ -88,6 +109,16 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
                 yield msgspec.json.decode(line, type=dict[str, Any])
             except msgspec.DecodeError as error:
                 raise ConfigError(f"{path}, line {number}: {error}.") from None
+
+
+def _refuse_useless(folder: Path, judgements: Sequence[tuple[str, str, float]], known: AbstractSet[str]) -> None:
+    """A file whose every row names one document was written wrongly: figures made from it would mean nothing."""
+    named, queries = {document for _, document, _ in judgements}, {query for query, _, _ in judgements}
+    if len(named) == 1 and len(queries) > 1 and len(known) > 1:
+        raise ConfigError(
+            f"All {len(judgements)} judgements in {folder} name the same document, {next(iter(named))!r}, for "
+            f"{len(queries)} different queries: the file is damaged, and nothing can be measured with it."
+        )
 
 
 def _judgements(folder: Path) -> Iterator[tuple[str, str, float]]:

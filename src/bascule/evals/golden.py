@@ -25,7 +25,17 @@ from bascule.core.evaluations import EvalCase, case_key
 from bascule.evals import metrics
 
 K = 10
-_KEPT = ("score", "ndcg", "recall", "reciprocal_rank", "citation_precision", "answer_s", "search_s")
+_KEPT = (
+    "score",
+    "ndcg",
+    "recall",
+    "reciprocal_rank",
+    "citation_precision",
+    "citation_recall",
+    "tokens",
+    "answer_s",
+    "search_s",
+)
 Plain = dict[str, Any]
 
 
@@ -50,7 +60,8 @@ class Subject(Protocol):
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """One question's result. `score`: +1 right, 0 abstained, -1 wrong; None where the set does not say what is right.
 
-    `ndcg`, `recall`, `reciprocal_rank` and `citation_precision` are None where the set names no documents.
+    `ndcg`, `recall`, `reciprocal_rank` and `citation_precision`, `citation_recall` are None where the set names no documents,
+    the last two also where nothing was cited. `tokens`: what the model read and wrote.
     """
 
     question: str
@@ -61,6 +72,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     recall: float | None
     reciprocal_rank: float | None
     citation_precision: float | None
+    citation_recall: float | None
+    tokens: int
     answer_s: float
     search_s: float
     collections: tuple[str, ...] = ()
@@ -88,7 +101,7 @@ def read(path: Path) -> list[Question]:
 
 async def run(subject: Subject, questions: Sequence[Question], tell: Callable[[int], object]) -> list[Outcome]:
     """Ask every question in turn; `tell` hears how many are done. Raises what the subject raises."""
-    names = _Names(subject)
+    names = Names(subject)
     outcomes = []
     for done, question in enumerate(questions, 1):
         outcomes.append(await _one(subject, question, names))
@@ -96,7 +109,7 @@ async def run(subject: Subject, questions: Sequence[Question], tell: Callable[[i
     return outcomes
 
 
-async def _one(subject: Subject, asked: Question, names: _Names) -> Outcome:
+async def _one(subject: Subject, asked: Question, names: Names) -> Outcome:
     where = asked.collections or None
     started_s = time.monotonic()
     hits = await subject.search(asked.question, where, 3 * K)
@@ -116,6 +129,8 @@ async def _one(subject: Subject, asked: Question, names: _Names) -> Outcome:
         recall=metrics.recall(ranked, relevant, K) if known else None,
         reciprocal_rank=metrics.reciprocal_rank(ranked, relevant) if known else None,
         citation_precision=metrics.mean([float(name in relevant) for name in cited]) if known else None,
+        citation_recall=len(relevant & set(cited)) / len(relevant) if known and cited else None,
+        tokens=sum(answer.get("usage", {}).get(name, 0) for name in ("input_tokens", "output_tokens")),
         answer_s=answered_s - searched_s,
         search_s=searched_s - started_s,
         collections=asked.collections,
@@ -161,6 +176,8 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, float | int | None]:
         "mrr": _mean(outcomes, "reciprocal_rank"),
         "answer_score": _mean(outcomes, "score"),
         "citation_precision": _mean(outcomes, "citation_precision"),
+        "citation_recall": _mean(outcomes, "citation_recall"),
+        "tokens": _mean(outcomes, "tokens"),
         "refused_answerable": metrics.mean([float(o.status == "refused") for o in able]),
         "refused_unanswerable": metrics.mean([float(o.status == "refused") for o in unable]),
         "answer_s_p50": metrics.percentile([o.answer_s for o in outcomes], 0.5),
@@ -178,7 +195,7 @@ def _flat(text: str) -> str:
     return " ".join(text.split()).casefold()
 
 
-class _Names:
+class Names:
     """Which of a question's documents an id stands for; each document is read once."""
 
     def __init__(self, subject: Subject) -> None:
