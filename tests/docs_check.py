@@ -305,7 +305,7 @@ def _wrong(words: list[str], tree: dict[str, Any]) -> str:
     command = tree[name]
     if getattr(command, "commands", None) and rest and not rest[0].startswith("-"):
         return f"there is no command {rest[0]!r}"
-    known = {option for param in command.params for option in param.opts} | {"-h", "--help"}
+    known = {option for param in command.params for option in (*param.opts, *param.secondary_opts)} | {"-h", "--help"}
     return next(
         (f"{name} has no option {w}" for w in rest if w.startswith("-") and w.partition("=")[0] not in known), ""
     )

@@ -98,3 +98,18 @@ def test_a_public_collection_is_taken_in_ranked_and_kept(cli, folder: Path, tmp_
     (beir / "qrels.tsv").write_text(qrels.replace("b\t8", "b\t7"), encoding="utf-8")
     code, _, err = cli("eval", "rank", beir, "-c", "bridges", "--data", folder)
     assert code != 0 and "damaged" in err
+
+
+def test_feedback_becomes_questions_of_a_golden_set(cli, folder: Path, tmp_path: Path) -> None:
+    answer = cli.json("ask", RETURN, "-c", "h", "--data", folder)
+    given = cli.json("feedback", answer["id"], "--good", "--correction", " 30 days ", "--data", folder)
+    assert (given["rating"], given["correction"], given["scrubbed"]) == (1, "30 days", False)
+    code, out, _ = cli("eval", "candidates", "--data", folder)
+    line = json.loads(out.splitlines()[0])
+    cited = {citation["document_id"] for citation in answer["citations"]}
+    assert (code, line["question"], line["answer"], line["collections"]) == (0, RETURN, ["30 days"], ["h"])
+    assert set(line["documents"]) == cited != set()
+    (tmp_path / "c.jsonl").write_text(out, encoding="utf-8")
+    figures = cli.json("eval", "run", tmp_path / "c.jsonl", "--data", folder)["figures"]
+    assert (figures["answer_score"], figures["citation_recall"]) == (1, 1)
+    assert cli("feedback", "00000000-0000-7000-8000-000000000000", "--bad", "--data", folder)[0] == failures.REFUSED

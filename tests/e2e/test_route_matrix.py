@@ -39,6 +39,7 @@ KINDS: Final = {
 BODIES: Final[dict[str, Any]] = {
     "expire_key": {"expires_at": None},
     "reveal": {"pseudonym": "[email:abcdefghij]"},
+    "give_feedback": {"rating": 1},
     "change_route": {"enabled": True},
 }
 QUERIES: Final = {"why": {"as": "public"}}

@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol, TypeVar
 import msgspec
 
 from bascule.core.connectors import SkippedItem, SourceItem
+from bascule.core.feedback import Rating
 from bascule.core.jobs import ANY_JOB, JobFilter, PauseKind
 from bascule.core.rights import LevelKind, Rights
 
@@ -60,6 +61,10 @@ class Backend(Protocol):
     async def eval_runs(self, limit: int) -> list[Plain]: ...
 
     async def eval_run(self, run_id: str) -> Plain: ...
+
+    async def give_feedback(self, answer_id: str, rating: Rating, correction: str, note: str) -> Plain: ...
+
+    async def candidates(self, limit: int) -> list[Plain]: ...
 
     async def take(
         self, collection: str, items: AsyncIterable[SourceItem | SkippedItem], rights: Rights | None

@@ -16,6 +16,7 @@ from bascule.bootstrap.routes import RouteAdmin
 from bascule.cli.backend import JobAct, KeyRequest, Plain, Target
 from bascule.core.connectors import SkippedItem, SourceItem
 from bascule.core.errors import ConfigError, ScopeMissing
+from bascule.core.feedback import Feedback, Rating
 from bascule.core.jobs import ANY_JOB, JobFilter, PauseKind
 from bascule.core.principals import (
     DEFAULT_SCOPES,
@@ -121,6 +122,14 @@ class LocalBackend:
 
     async def eval_run(self, run_id: str) -> Plain:
         return _plain(EvalRunView.of(await self.app.catalogue.eval_run(self._needs(SCOPE_ASK), run_id)))
+
+    async def give_feedback(self, answer_id: str, rating: Rating, correction: str, note: str) -> Plain:
+        given = Feedback(answer_id=answer_id, rating=rating, correction=correction.strip(), note=note.strip())
+        return _plain(await self.app.catalogue.give_feedback(self._needs(SCOPE_ASK), given))
+
+    async def candidates(self, limit: int) -> list[Plain]:
+        found = await self.app.catalogue.candidates(self._needs(SCOPE_ASK), limit)
+        return [_plain(each) for each in found]
 
     async def take(
         self, collection: str, items: AsyncIterable[SourceItem | SkippedItem], rights: Rights | None

@@ -14,6 +14,7 @@ import msgspec
 from bascule.cli.backend import JobAct, KeyRequest, Plain
 from bascule.cli.http_peer import HttpPeer
 from bascule.core.connectors import SkippedItem, SourceItem
+from bascule.core.feedback import Rating
 from bascule.core.jobs import ANY_JOB, JobFilter, PauseKind
 from bascule.core.rights import LevelKind, Rights
 
@@ -55,6 +56,13 @@ class RemoteBackend:
 
     async def eval_run(self, run_id: str) -> Plain:
         return dict(await self._call("GET", f"/v1/evaluations/{quote(run_id, safe='')}"))
+
+    async def give_feedback(self, answer_id: str, rating: Rating, correction: str, note: str) -> Plain:
+        body = {"rating": rating, "correction": correction, "note": note}
+        return dict(await self._call("PUT", _answer(answer_id, "feedback"), body))
+
+    async def candidates(self, limit: int) -> list[Plain]:
+        return list((await self._call("GET", f"/v1/candidates?limit={limit}"))["data"])
 
     async def take(
         self, collection: str, items: AsyncIterable[SourceItem | SkippedItem], rights: Rights | None

@@ -22,6 +22,7 @@ from bascule.core.documents import (
     VisibleChunk,
 )
 from bascule.core.evaluations import EvalRuns
+from bascule.core.feedback import FeedbackStore
 from bascule.core.generations import Generations
 from bascule.core.jobs import ANY_JOB, JobControl, JobFilter, OpenJob
 from bascule.core.keys import KeyRecord
@@ -356,6 +357,7 @@ class Catalogue(
     Passages,
     Traces,
     EvalRuns,
+    FeedbackStore,
     Documents,
     SourceItems,
     JobControl,

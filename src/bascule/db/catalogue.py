@@ -15,6 +15,7 @@ from bascule.db.directory import SqlDirectory
 from bascule.db.documents import SqlDocuments
 from bascule.db.engine import Database
 from bascule.db.evaluations import SqlEvaluations
+from bascule.db.feedback import SqlFeedback
 from bascule.db.generations import SqlGenerations
 from bascule.db.jobcontrol import SqlJobControl
 from bascule.db.keys import SqlKeys
@@ -36,6 +37,7 @@ class SqlCatalogue(
     SqlPassages,
     SqlTraces,
     SqlEvaluations,
+    SqlFeedback,
     SqlDocuments,
     SqlAlikes,
     SqlNamed,

@@ -11,6 +11,7 @@ from bascule.core.principals import Principal
 from bascule.db.alike import keep_signatures
 from bascule.db.engine import insert_new
 from bascule.db.evaluations import scrub_cases
+from bascule.db.feedback import scrub_feedback
 from bascule.db.ledger import Deletion
 from bascule.db.outbox import queue_change
 from bascule.db.rights import to_change
@@ -49,6 +50,7 @@ def delete_document(connection: Connection, principal: Principal, document_id: s
     _scrub_items(connection, document_id)
     _scrub_traces(connection, document_id)
     scrub_cases(connection, document_id)
+    scrub_feedback(connection, document_id)
     queue_change(connection, "purge", row.tenant, document_id, row.collection_id, row.acl_id)
     insert_new(connection, deletions, [{"document_id": document_id, "tenant": row.tenant, "deleted_at": at}])
     return Deletion(document_id, row.tenant, at)

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Select
 
 from bascule.db.alike import signature_bands
 from bascule.db.eval_tables import eval_case_documents, eval_cases
+from bascule.db.feedback import feedback_table
 from bascule.db.ledger import Deletion
 from bascule.db.store import Store
 from bascule.db.tables import (
@@ -62,7 +63,9 @@ def _alive(connection: Connection, ids: Sequence[str]) -> Iterator[str]:
 
 
 def _remains(connection: Connection, ids: Sequence[str]) -> dict[str, int]:
-    found = dict.fromkeys(("documents", "passages", "vectors", "signatures", "jobs", "traces", "evaluations"), 0)
+    found = dict.fromkeys(
+        ("documents", "passages", "vectors", "signatures", "jobs", "traces", "evaluations", "feedback"), 0
+    )
     for part in _parts(ids):
         for place, query in _queries(part).items():
             found[place] += connection.execute(query).scalar() or 0
@@ -87,6 +90,12 @@ def _queries(ids: Sequence[str]) -> dict[str, Select[Any]]:
         "evaluations": sa.select(count)
         .select_from(eval_cases.join(eval_case_documents, linked))
         .where(eval_case_documents.c.document_id.in_(ids), eval_cases.c.question != ""),
+        "feedback": sa.select(count)
+        .select_from(feedback_table.join(trace_documents, trace_documents.c.trace_id == feedback_table.c.trace_id))
+        .where(
+            trace_documents.c.document_id.in_(ids),
+            sa.or_(feedback_table.c.correction != "", feedback_table.c.note != ""),
+        ),
         "traces": answers.where(trace_documents.c.document_id.in_(ids), traces.c.scrubbed.is_(False)),
     }
 

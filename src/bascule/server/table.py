@@ -28,6 +28,7 @@ from bascule.server.collections import COLLECTION_ROUTES
 from bascule.server.directory import DIRECTORY_ROUTES
 from bascule.server.evaluations import EVALUATION_ROUTES
 from bascule.server.explaining import ANSWER_ROUTES
+from bascule.server.feedback import FEEDBACK_ROUTES
 from bascule.server.jobs import JOB_ROUTES
 from bascule.server.rights import RIGHTS_ROUTES
 from bascule.server.route import Route
@@ -80,6 +81,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         returns=PassageView,
     ),
     *EVALUATION_ROUTES,
+    *FEEDBACK_ROUTES,
     *COLLECTION_ROUTES,
     Route(
         method="POST",

@@ -26,6 +26,7 @@ COVERED: Final = frozenset(
         "GET /v1/directory/users",
         "GET /v1/directory/groups",
         "GET /v1/sources",
+        "GET /v1/candidates",
         "GET /v1/documents",
         "GET /v1/documents/{id}",
         "GET /v1/documents/{id}/chunks",
@@ -88,7 +89,14 @@ def probes(collection: str, known: Known, *, model: str = "", answers: bool = Tr
         yield from _answers(collection)
     if model:
         yield from _calls(model)
-    for path in ("/v1/collections", f"/v1/collections/{collection}", "/v1/jobs?limit=200", "/v1/quarantine", *_ADMIN):
+    for path in (
+        "/v1/collections",
+        f"/v1/collections/{collection}",
+        "/v1/jobs?limit=200",
+        "/v1/quarantine",
+        "/v1/candidates",
+        *_ADMIN,
+    ):
         yield Probe(label=path, method="GET", path=path)
     for path in ("/v1/calls?limit=200", "/v1/models", "/metrics", "/openapi.json", "/readyz", "/livez"):
         yield Probe(label=path, method="GET", path=path)
