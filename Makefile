@@ -11,7 +11,7 @@ ARGS ?=
 # Test processes side by side.
 WORKERS ?= 2
 
-.PHONY: help setup demo soak test test-full audit check audit-deps sbom mutants bench docs lock clean peer clients
+.PHONY: help setup demo soak test test-full audit check audit-deps sbom mutants bench docs lock clean peer peer-pii clients
 help: ## List the targets.
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -90,6 +90,10 @@ peer: | $(if $(findstring .tools,$(UV)),.tools/bin/uv) ## Install the gateway th
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv-peer
 	$(UV) pip install --quiet --python .venv-peer/bin/python --require-hashes -r bench/peer.lock
 
+peer-pii: | $(if $(findstring .tools,$(UV)),.tools/bin/uv) ## Install Presidio and spaCy's small model, which bench-pii measures beside ours.
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv-peer-pii
+	$(UV) pip install --quiet --python .venv-peer-pii/bin/python --require-hashes -r bench/pii.lock
+
 .venv-clients/.ready: tests/clients/clients.lock | $(if $(findstring .tools,$(UV)),.tools/bin/uv)
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv-clients
 	$(UV) pip install --quiet --compile-bytecode --python .venv-clients/bin/python --require-hashes -r tests/clients/clients.lock
@@ -112,6 +116,8 @@ lock: | $(if $(findstring .tools,$(UV)),.tools/bin/uv) ## Lock every dependency 
 	  --custom-compile-command "make lock" tests/supply/audit.in -o tests/supply/audit.lock
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11 \
 	  --custom-compile-command "make lock" --constraint requirements.lock tests/mutants/mutants.in -o tests/mutants/mutants.lock
+	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11 \
+	  --custom-compile-command "make lock" bench/pii.in -o bench/pii.lock
 
 clean: ## Remove what make made.
 	rm -rf .venv .venv-audit .venv-mutants mutants .tools .models .demo out dist build

@@ -1,5 +1,6 @@
 """Personal data: recall, precision and speed for each kind, on published samples and on numbers made from their own rules.
 
+    make peer-pii    # once, for the rows of Presidio and of spaCy's names
     make bench-pii
 
 Published: 500 texts of presidio-research (MIT) with gold spans. National numbers and keys are made here, valid and with
@@ -12,6 +13,7 @@ import argparse
 import json
 import random
 import string
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -26,7 +28,8 @@ NAMES = {
     "CREDIT_CARD": "card", "EMAIL_ADDRESS": "email", "PHONE_NUMBER": "phone", "US_SSN": "ssn", "IP_ADDRESS": "ip",
     "IBAN_CODE": "iban",
 }  # fmt: skip
-PRESIDIO = "presidio with regular expressions or spaCy, same kind of texts: recall .790, precision .928 over all kinds"
+WITH_NAMES = NAMES | {"PERSON": "name", "GPE": "place", "STREET_ADDRESS": "place"}
+PEER = Path(__file__).parents[1] / ".venv-peer-pii" / "bin" / "python"
 KEY_SHAPES = (
     ("sk-proj-", string.ascii_letters + string.digits, 40), ("AKIA", string.ascii_uppercase + string.digits, 16),
     ("ghp_", string.ascii_letters + string.digits, 36), ("hf_", string.ascii_letters, 34), ("AIza", string.ascii_letters, 35),
@@ -50,6 +53,37 @@ def published() -> tuple[dict[str, Counter[str]], int]:
             if not any(finding.start < s["end_position"] and s["start_position"] < finding.end for s in gold):
                 counts.setdefault(finding.kind, Counter())["wrong"] += 1
     return counts, size
+
+
+def beside() -> Iterator[dict[str, Any]]:
+    """Presidio as shipped, and what the extra `names` finds with spaCy's small English model: the same texts, counted the same."""
+    texts = [json.loads(line) for line in SAMPLES.read_text(encoding="utf-8").splitlines()]
+    given = "".join(json.dumps(row["full_text"]) + "\n" for row in texts)
+    script = [str(PEER), str(Path(__file__).with_name("pii_peer.py"))]
+    done = subprocess.run(script, input=given, capture_output=True, text=True, check=True)
+    *found, last = map(json.loads, done.stdout.splitlines())
+    size = sum(len(row["full_text"].encode()) for row in texts)
+    for who in ("presidio", "spacy"):
+        counts: dict[str, Counter[str]] = {}
+        for row, findings in zip(texts, found, strict=True):
+            _count(row["spans"], findings[who], counts)
+        structured = sum((count for kind, count in counts.items() if kind not in ("name", "place")), Counter[str]())
+        for kind, count in sorted(counts.items()):
+            if who == "presidio" or kind in ("name", "place"):
+                yield {"who": who, "kind": kind, **_figures(count)}
+        if who == "presidio":
+            yield {"who": who, "kind": "all but names and places", **_figures(structured)}
+        yield {"who": who, "kb_per_cpu_s": round(size / 1000 / last["cpu_s"][who])}
+
+
+def _count(spans: list[dict[str, Any]], findings: list[list[Any]], counts: dict[str, Counter[str]]) -> None:
+    gold = [(WITH_NAMES[s["entity_type"]], s) for s in spans if s["entity_type"] in WITH_NAMES]
+    for kind, span in gold:
+        hit = any(start < span["end_position"] and span["start_position"] < end for _, start, end in findings)
+        counts.setdefault(kind, Counter())["right" if hit else "missed"] += 1
+    for kind, start, end in findings:
+        if not any(start < s["end_position"] and s["start_position"] < end for _, s in gold):
+            counts.setdefault(kind, Counter())["wrong"] += 1
 
 
 def made(seed: int = 3) -> Iterator[tuple[str, str, str, bool]]:
@@ -120,7 +154,10 @@ def main() -> None:
     found = list(rows())
     for row in found:
         print("  ".join(f"{key} {value}" for key, value in row.items()))
-    print(PRESIDIO)
+    if SAMPLES.is_file() and PEER.is_file():
+        for row in beside():
+            found.append(row)
+            print("  ".join(f"{key} {value}" for key, value in row.items()))
     if SAMPLES.is_file():
         for row in speeds():
             found.append(row)

@@ -20,8 +20,10 @@ from typing import BinaryIO
 from bascule.core.documents import PreparedDocument
 from bascule.core.errors import IngestError
 from bascule.core.parsing import Parser, Recogniser
+from bascule.core.recognise import find
 from bascule.rag import tokens, wire
 from bascule.rag.confine import Limits, OcrLimits, allow_cpu, allow_memory, confine
+from bascule.rag.names import Look, with_names
 from bascule.rag.prepare import Parsers, Tokens, prepare, reveal
 
 _GRACE_S = 5.0
@@ -41,7 +43,9 @@ def main() -> None:
         return
     requests, replies = _own_the_pipes()
     setup = wire.setups.decode(_read(requests) or b"")
-    counter = Tokens(*tokens.load(setup.prepare.tokenizer))  # before the files are out of reach
+    # Before the files are out of reach.
+    counter = Tokens(*tokens.load(setup.prepare.tokenizer))
+    look = with_names(setup.prepare.names_model) if setup.prepare.names_model else find
     peak_bytes = _peak_reader()
     _send(replies, wire.Ready(confinement=confine(setup.limits, setup.ocr)))
     while (body := _read(requests)) is not None:
@@ -49,7 +53,7 @@ def main() -> None:
         # The parent's time is up before, unless it waits as long as recognising text may take, or is gone.
         signal.setitimer(signal.ITIMER_REAL, setup.limits.wall_s + (0 if setup.ocr else _GRACE_S))
         reply = _answer(
-            lambda work: _work_on(work, setup, counter, _parsers(setup.ocr)),
+            lambda work: _work_on(work, setup, counter, _parsers(setup.ocr), look),
             body,
             peak_bytes,
         )
@@ -59,10 +63,10 @@ def main() -> None:
             return  # what it holds after such a fault is anybody's guess
 
 
-def _work_on(work: wire.Work, setup: wire.Setup, counter: Tokens, parsers: Parsers) -> PreparedDocument:
+def _work_on(work: wire.Work, setup: wire.Setup, counter: Tokens, parsers: Parsers, look: Look) -> PreparedDocument:
     if work.wanted:
-        return reveal(work.data, work.name, work.media_type, parsers, work.wanted, work.key)
-    return prepare(work.data, work.name, work.media_type, parsers, setup.prepare, counter, work.mode, work.key)
+        return reveal(work.data, work.name, work.media_type, parsers, work.wanted, work.key, look)
+    return prepare(work.data, work.name, work.media_type, parsers, setup.prepare, counter, work.mode, work.key, look)
 
 
 def _parsers(ocr: OcrLimits | None) -> Parsers:

@@ -37,6 +37,10 @@ async def open_documents(
     from bascule.rag.retention import Retention
 
     settings, rag = app.settings, app.settings.rag
+    if rag.names_model:
+        from bascule.rag.names import check
+
+        check(rag.names_model)
     store: VectorStore = await connect_plugin(stack, "vector_stores", "rag.vector_store", rag.vector_store, resources)
     embedders = Embedders(await _embedder(app, models), rag.embedding_model or "", app.gateway.embedder)
 
@@ -59,6 +63,7 @@ async def open_documents(
         mode=rag.redact,
         pseudonym_key=(resources.data / "secrets" / "pseudonym.key").read_bytes(),
         chunk_tokens=rag.chunk_tokens,
+        names=rag.names_rule,
         least_quality={name: given.min_quality for name, given in rag.collections.items()},
         modes={name: given.redact for name, given in rag.collections.items() if given.redact is not None},
     )
@@ -162,6 +167,7 @@ class _LazySandbox:
         return self._open
 
     def _options(self) -> SandboxOptions:
+        from bascule.core.recognise import KINDS
         from bascule.rag.confine import Limits as ProcessLimits
         from bascule.rag.confine import OcrLimits
         from bascule.rag.prepare import PrepareOptions
@@ -182,6 +188,8 @@ class _LazySandbox:
             prepare=PrepareOptions(
                 chunk_tokens=rag.chunk_tokens,
                 redact=rag.redact,
+                kinds=(*KINDS, *rag.names) if rag.names_model else KINDS,
+                names_model=rag.names_model,
                 tokenizer=str(tokenizer) if tokenizer.is_file() else "",
             ),
         )

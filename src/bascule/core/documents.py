@@ -15,9 +15,9 @@ ItemState = Literal["queued", "running", "indexed", "unchanged", "failed", "supe
 JobState = Literal["queued", "running", "paused", "done", "failed", "cancelled"]
 
 
-def preparation(redact: str, chunk_tokens: int) -> str:
+def preparation(redact: str, chunk_tokens: int, names: str = "") -> str:
     """By which rules a document's chunks were made: what is otherwise is to be prepared again."""
-    return f"{redact}:{chunk_tokens}"
+    return f"{redact}:{chunk_tokens}" + (f":{names}" if names else "")
 
 
 class Collection(msgspec.Struct, frozen=True, kw_only=True):

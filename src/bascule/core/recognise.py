@@ -35,7 +35,7 @@ def find(text: str, *, context: str = "", kinds: Collection[str] = KINDS) -> lis
         if kind not in kinds or (not windows and kind in OF_DIGITS):
             continue
         if found := list(recogniser(folded, context, windows)):
-            taken = _merged(taken, sorted(found, key=lambda f: f.start))
+            taken = merged(taken, sorted(found, key=lambda f: f.start))
     if offsets is None:
         return taken
     return [Finding(kind=f.kind, start=offsets[f.start], end=offsets[f.end - 1] + 1) for f in taken]
@@ -70,7 +70,7 @@ def _fold_char(char: str) -> str:
     return " " if plain.isspace() else plain
 
 
-def _merged(taken: Sequence[Finding], found: Sequence[Finding]) -> list[Finding]:
+def merged(taken: Sequence[Finding], found: Sequence[Finding]) -> list[Finding]:
     """Both in order; a finding that overlaps one of a kind ranked earlier, or one before it, is dropped."""
     merged = list(taken)
     for finding in found:

@@ -85,6 +85,7 @@ class Ingest:
         pseudonym_key: bytes = b"",
         least_quality: Mapping[str, float] | None = None,
         chunk_tokens: int = 200,
+        names: str = "",
     ) -> None:
         """`call_for` makes the Call of a background embedding; `preparer` is asked for only when work begins. `modes`: what happens
         to personal data in collections, by name; elsewhere `mode`. `least_quality`: below it a document of
@@ -98,6 +99,7 @@ class Ingest:
         self._pseudonym_key = pseudonym_key
         self._least_quality = least_quality or {}
         self._chunk_tokens = chunk_tokens
+        self._names = names
         self._indexer = indexer
         self._embedders = embedders
         self._call_for = call_for
@@ -211,7 +213,7 @@ class Ingest:
 
     def preparation(self, collection: str) -> str:
         """By which rules documents of this collection are prepared now."""
-        return preparation(self._modes.get(collection, self._mode), self._chunk_tokens)
+        return preparation(self._modes.get(collection, self._mode), self._chunk_tokens, self._names)
 
     async def reprocess(self, principal: Principal, collection: str, *, only_stale: bool = False) -> Job:
         """Prepare all documents of a collection again from their stored bytes, or those alone that other rules prepared.

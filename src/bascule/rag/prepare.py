@@ -12,12 +12,13 @@ import msgspec
 from bascule.core.documents import PreparedDocument
 from bascule.core.errors import IngestError
 from bascule.core.parsing import Block, ParsedDocument, Parser
-from bascule.core.recognise import KINDS, SECRET_KINDS
+from bascule.core.recognise import KINDS, SECRET_KINDS, find
 from bascule.rag import tokens
 from bascule.rag.chunk import chunk, joined
 from bascule.rag.clean import Cleaned, clean, clean_line
 from bascule.rag.detect import MEDIA_TYPES, Detected, detect
 from bascule.rag.language import language
+from bascule.rag.names import Look
 from bascule.rag.quality import quality
 from bascule.rag.redact import redact, redact_blocks, value_of
 from bascule.rag.signature import signature
@@ -28,12 +29,16 @@ _MAX_TITLE_CHARS: Final = 200
 
 
 class PrepareOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """`tokenizer` is the path of the embedding model's tokenizer.json, "" for the estimate. `kinds` is what is masked."""
+    """`tokenizer` is the path of the embedding model's tokenizer.json, "" for the estimate. `kinds` is what is masked.
+
+    `names_model`: the spaCy model that looks for the names of people and places among `kinds`, "" for none.
+    """
 
     chunk_tokens: int = 200
     redact: RedactMode = "mask"
     kinds: tuple[str, ...] = KINDS
     tokenizer: str = ""
+    names_model: str = ""
     max_chunks: int = 100_000
 
 
@@ -53,6 +58,7 @@ def prepare(
     counter: Tokens | None = None,
     mode: RedactMode | None = None,
     key: bytes = b"",
+    look: Look = find,
 ) -> PreparedDocument:
     """Detect, parse, clean, redact (as `mode` says, else as the options do), chunk. `key`: the tenant's, for pseudonyms.
 
@@ -69,7 +75,7 @@ def prepare(
     mode = mode or options.redact
     key = key if mode == "pseudonymise" else b""
     kinds = _masked_kinds(mode, options.kinds)
-    blocks, masked = redact_blocks(cleaned.blocks, kinds=kinds, drop=mode == "drop", key=key)
+    blocks, masked = redact_blocks(cleaned.blocks, kinds=kinds, drop=mode == "drop", key=key, look=look)
     if not blocks:
         raise IngestError(
             "Every passage of the document holds personal data, which this collection leaves out.", reason="empty"
@@ -78,7 +84,9 @@ def prepare(
     if len(chunks) > options.max_chunks:
         raise IngestError(f"The document makes more than {options.max_chunks} chunks. Split it.", reason="too_large")
     title_masks: Counter[str] = Counter()
-    title = redact(clean_line(parsed.title or _stem(name)), title_masks, kinds=kinds, key=key)[:_MAX_TITLE_CHARS]
+    title = redact(clean_line(parsed.title or _stem(name)), title_masks, kinds=kinds, key=key, look=look)[
+        :_MAX_TITLE_CHARS
+    ]
     report = _report(detected, parsed, cleaned, Counter(masked) + title_masks)
     text = joined(blocks)
     report |= {
@@ -98,12 +106,14 @@ def prepare(
     )
 
 
-def reveal(data: bytes, name: str, media_type: str, parsers: Parsers, wanted: str, key: bytes) -> PreparedDocument:
+def reveal(
+    data: bytes, name: str, media_type: str, parsers: Parsers, wanted: str, key: bytes, look: Look = find
+) -> PreparedDocument:
     """A document without passages whose report says which `value` has the pseudonym `wanted`, "" for none."""
     detected = detect(data, name, media_type)
     parsed = parsers(detected.kind).parse(detected.data, name)
     title = Block(kind="paragraph", text=clean_line(parsed.title or _stem(name)))
-    value = value_of([*clean(parsed.blocks).blocks, title], wanted, key)
+    value = value_of([*clean(parsed.blocks).blocks, title], wanted, key, look)
     return PreparedDocument(title="", media_type="", chunks=(), report={"value": value})
 
 

@@ -75,7 +75,7 @@ class CollectionFactsView(msgspec.Struct, frozen=True, kw_only=True):
         collection = facts.collection
         own = rag.collections.get(collection.name)
         redact = own.redact if own is not None and own.redact is not None else rag.redact
-        now = preparation(redact, rag.chunk_tokens)
+        now = preparation(redact, rag.chunk_tokens, rag.names_rule)
         return cls(
             documents=facts.documents,
             chunks=facts.chunks,

@@ -112,7 +112,19 @@ class RagSettings(Section):
         description="Personal data before embedding: mask it, give it pseudonyms, drop the passages that hold it, or keep it."
         " Secrets are masked whatever this says, except with off, which is for test data.",
     )
+    names_model: str = Field(
+        "",
+        description="A spaCy model, installed by its name or a folder: names are treated as personal data too. Empty for none.",
+    )
+    names: tuple[Literal["name", "place"], ...] = Field(
+        ("name",), description="What names_model looks for: names of people, of places."
+    )
     collections: dict[str, CollectionSettings] = Field({}, description="What holds for single collections, by name.")
+
+    @property
+    def names_rule(self) -> str:
+        """What a change of means that documents are to be prepared anew; "" where no names are looked for."""
+        return f"{self.names_model}:{','.join(self.names)}" if self.names_model else ""
 
     @property
     def answers_by(self) -> str:
