@@ -7,7 +7,7 @@ import os
 import re
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
@@ -61,22 +61,18 @@ class FolderBlobs:
         return self._path / name[-2:] / name
 
     def _put_all(self, many: Mapping[str, bytes]) -> None:
-        done: list[Path] = []
+        targets = [self._file(name) for name in many]
+        drafts = [target.with_name(target.name + ".part") for target in targets]
         try:
-            for name, data in many.items():
-                target = self._file(name)
-                self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
-                target.parent.mkdir(mode=0o700, exist_ok=True)
-                draft = target.with_name(target.name + ".part")
-                done.append(draft)
-                _write(draft, data)
+            self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            targets[0].parent.mkdir(mode=0o700, exist_ok=True)
+            _write_all(dict(zip(drafts, many.values(), strict=True)))
+            for draft, target in zip(drafts, targets, strict=True):
                 draft.rename(target)
-                done[-1] = target
-            for folder in {target.parent for target in done}:
-                _sync_folder(folder)
+            _sync_folder(targets[0].parent)
             _sync_folder(self._path)
         except OSError as error:
-            for file in done:
+            for file in (*drafts, *targets):
                 with suppress(OSError):
                     file.unlink()
             raise StorageError("The document cannot be stored: is the disk full?") from error
@@ -101,11 +97,17 @@ class FolderBlobs:
         return found
 
 
-def _write(path: Path, data: bytes) -> None:
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+def _write_all(many: Mapping[Path, bytes]) -> None:
+    """All of them before the first flush: the file system then has one batch to flush, and little to do for the others."""
+    with ExitStack() as opened:
+        files = []
+        for path, data in many.items():
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            files.append(opened.enter_context(open(handle, "wb")))
+            files[-1].write(data)
+            files[-1].flush()
+        for file in files:
+            os.fsync(file.fileno())
 
 
 def _sync_folder(path: Path) -> None:
