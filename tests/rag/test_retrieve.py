@@ -5,6 +5,7 @@ import pytest
 from bascule.core.errors import InvalidRequest, NotFound, UpstreamUnavailable
 from bascule.core.principals import Principal
 from bascule.core.vectors import Candidate
+from bascule.plugins.vector_stores.memory import MemoryVectorStore
 from bascule.rag.options import RagOptions
 from bascule.testing.rag_fakes import WordEmbedder, World
 
@@ -50,6 +51,27 @@ async def test_refill_is_bounded() -> None:
         await world.add(f"other{n}", f"Refunds {n}.", metadata={"year": 2020})
     assert await world.questions.search(BOB, "refunds", limit=1, where={"year": 2026}) == []
     assert world.store.searches == 4
+
+
+async def test_a_filter_finds_the_one_document_that_the_words_rank_last() -> None:
+    world = World(options=RagOptions(candidates=2, refills=0))
+    world.store = MemoryVectorStore()  # type: ignore[assignment]
+    await world.add("wanted", "Refunds take five days, it says here, in so many words.", metadata={"year": 2026})
+    for n in range(20):
+        await world.add(f"other{n}", "Refunds refunds refunds.", metadata={"year": 2020})
+    where = {"year": {"gt": 2020}}
+    assert [h.chunk.document_id for h in await world.questions.search(BOB, "refunds", where=where)] == ["wanted"]
+    answer = await world.questions.answer(BOB, "refunds", where=where)
+    stages = {s["name"]: s["facts"] for s in (await world.questions.explain(BOB, answer.id))["stages"]}
+    assert stages["filter"] == {"where": '{"year": {"gt": 2020}}'}
+
+
+async def test_a_filter_that_is_none_is_refused_before_anything_is_searched() -> None:
+    world = World()
+    await world.add("open", "Refunds take five days.")
+    with pytest.raises(InvalidRequest) as refused:
+        await world.questions.search(BOB, "refunds", where={"year": {"$gt": 1}})
+    assert (refused.value.param, world.store.searches) == ("filter", 0)
 
 
 async def test_a_missing_and_a_forbidden_collection_look_the_same() -> None:

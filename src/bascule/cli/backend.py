@@ -5,7 +5,7 @@ Everything is plain data in the shapes of the HTTP interface, so that `--json` p
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
@@ -18,6 +18,7 @@ from bascule.core.jobs import ANY_JOB, JobFilter, PauseKind
 from bascule.core.rights import LevelKind, Rights
 
 Plain = dict[str, Any]
+NO_FILTER: Mapping[str, Any] = {}
 JobAct = Literal["cancel", "pause", "resume", "retry"]
 DEFAULT_TENANT = "default"
 
@@ -42,9 +43,13 @@ class KeyRequest(msgspec.Struct, frozen=True, kw_only=True):
 class Backend(Protocol):
     """Every method raises BasculeError."""
 
-    async def ask(self, question: str, collections: Sequence[str] | None, model: str | None) -> Plain: ...
+    async def ask(
+        self, question: str, collections: Sequence[str] | None, model: str | None, where: Mapping[str, Any] = NO_FILTER
+    ) -> Plain: ...
 
-    async def search(self, query: str, collections: Sequence[str] | None, limit: int) -> list[Plain]: ...
+    async def search(
+        self, query: str, collections: Sequence[str] | None, limit: int, where: Mapping[str, Any] = NO_FILTER
+    ) -> list[Plain]: ...
 
     async def explain(self, answer_id: str, expect: str | None = None, truth: bool = False) -> Plain: ...
 

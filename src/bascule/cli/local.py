@@ -5,7 +5,7 @@ Safe beside a running server: every process opens the same catalogue, and only o
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ import msgspec
 
 from bascule.bootstrap import App, open_app
 from bascule.bootstrap.routes import RouteAdmin
-from bascule.cli.backend import JobAct, KeyRequest, Plain, Target
+from bascule.cli.backend import NO_FILTER, JobAct, KeyRequest, Plain, Target
 from bascule.core.connectors import SkippedItem, SourceItem
 from bascule.core.errors import ConfigError, ScopeMissing
 from bascule.core.feedback import Feedback, Rating
@@ -84,14 +84,18 @@ class LocalBackend:
             raise ConfigError("Documents need [rag] enabled = true.")
         return self.app.ingest
 
-    async def ask(self, question: str, collections: Sequence[str] | None, model: str | None) -> Plain:
+    async def ask(
+        self, question: str, collections: Sequence[str] | None, model: str | None, where: Mapping[str, Any] = NO_FILTER
+    ) -> Plain:
         who = self._needs(SCOPE_ASK)
-        found = await self._questions().answer(who, question, collections=collections or None, where={}, model=model)
+        found = await self._questions().answer(who, question, collections=collections or None, where=where, model=model)
         return _plain(found)
 
-    async def search(self, query: str, collections: Sequence[str] | None, limit: int) -> list[Plain]:
+    async def search(
+        self, query: str, collections: Sequence[str] | None, limit: int, where: Mapping[str, Any] = NO_FILTER
+    ) -> list[Plain]:
         who = self._needs(SCOPE_ASK)
-        hits = await self._questions().search(who, query, collections=collections or None, limit=limit, where={})
+        hits = await self._questions().search(who, query, collections=collections or None, limit=limit, where=where)
         return [_plain(HitView.of(hit)) for hit in hits]
 
     def _explanations(self) -> Explanations:

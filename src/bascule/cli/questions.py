@@ -5,13 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from bascule.cli.backend import DEFAULT_TENANT, use
 from bascule.cli.options import Collections, Config, Data, Json, Key, Tenant, target
 from bascule.cli.output import Output
+from bascule.core.errors import InvalidRequest
 
 Plain = Mapping[str, Any]
+Filter = Annotated[
+    str | None,
+    typer.Option(
+        "--filter",
+        metavar="JSON",
+        help='Only documents of which this is true, as {"lang": "de", "year": {"gte": 2024}}.',
+        show_default=False,
+    ),
+]
 
 REASONS: Mapping[str, str] = {
     "no_evidence": "nothing you may read supports an answer",
@@ -29,6 +40,7 @@ def register(app: typer.Typer) -> None:
 def ask(
     question: Annotated[str, typer.Argument(help="The question, in quotes.")],
     collection: Collections = None,
+    filter_json: Filter = None,
     model: Annotated[str | None, typer.Option(help="A name under [models].", show_default=False)] = None,
     key: Key = None,
     data: Data = None,
@@ -37,7 +49,8 @@ def ask(
     json_mode: Json = False,
 ) -> None:
     """Answer a question from the documents one may read, with citations, or refuse and say why."""
-    found = use(target(data, config, key, tenant), lambda backend: backend.ask(question, collection, model))
+    where = _filter(filter_json)
+    found = use(target(data, config, key, tenant), lambda backend: backend.ask(question, collection, model, where))
     out = Output(json_mode)
     if json_mode:
         out.document(found)
@@ -45,6 +58,17 @@ def ask(
     for line in answer_lines(found):
         out.say(line)
     out.note(f"\nWhy this answer: bascule explain {found['id']}")
+
+
+def _filter(given: str | None) -> Plain:
+    """Raises InvalidRequest for what is no JSON object; what is in it the question path judges."""
+    try:
+        found = msgspec.json.decode(given or "{}")
+    except msgspec.DecodeError:
+        found = None
+    if not isinstance(found, dict):
+        raise InvalidRequest("--filter is a JSON object.", param="filter")
+    return found
 
 
 def answer_lines(found: Plain) -> list[str]:
@@ -80,6 +104,7 @@ def search(
     query: Annotated[str, typer.Argument(help="What to look for, in quotes.")],
     collection: Collections = None,
     limit: Annotated[int, typer.Option(min=1, max=50, help="Most passages.")] = 10,
+    filter_json: Filter = None,
     key: Key = None,
     data: Data = None,
     config: Config = None,
@@ -87,7 +112,8 @@ def search(
     json_mode: Json = False,
 ) -> None:
     """Find passages one may read, best first."""
-    hits = use(target(data, config, key, tenant), lambda backend: backend.search(query, collection, limit))
+    where = _filter(filter_json)
+    hits = use(target(data, config, key, tenant), lambda backend: backend.search(query, collection, limit, where))
     out = Output(json_mode)
     if json_mode:
         out.document({"hits": hits})

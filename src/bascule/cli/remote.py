@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import secrets
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 import msgspec
 
-from bascule.cli.backend import JobAct, KeyRequest, Plain
+from bascule.cli.backend import NO_FILTER, JobAct, KeyRequest, Plain
 from bascule.cli.http_peer import HttpPeer
 from bascule.core.connectors import SkippedItem, SourceItem
 from bascule.core.feedback import Rating
@@ -30,12 +30,20 @@ class RemoteBackend:
     async def _call(self, method: str, path: str, body: Any = None, **raw: Any) -> Any:
         return await asyncio.to_thread(self._peer.call, method, path, body, **raw)
 
-    async def ask(self, question: str, collections: Sequence[str] | None, model: str | None) -> Plain:
-        body = {"question": question, "collections": _named(collections), "model": model}
+    async def ask(
+        self,
+        question: str,
+        collections: Sequence[str] | None,
+        model: str | None,
+        where: Mapping[str, Any] = NO_FILTER,
+    ) -> Plain:
+        body = {"question": question, "collections": _named(collections), "model": model, "filter": where or None}
         return dict(await self._call("POST", "/v1/answers", _given(body)))
 
-    async def search(self, query: str, collections: Sequence[str] | None, limit: int) -> list[Plain]:
-        body = {"query": query, "collections": _named(collections), "limit": limit}
+    async def search(
+        self, query: str, collections: Sequence[str] | None, limit: int, where: Mapping[str, Any] = NO_FILTER
+    ) -> list[Plain]:
+        body = {"query": query, "collections": _named(collections), "limit": limit, "filter": where or None}
         return list((await self._call("POST", "/v1/search", _given(body)))["hits"])
 
     async def explain(self, answer_id: str, expect: str | None = None, truth: bool = False) -> Plain:

@@ -13,16 +13,10 @@ import msgspec
 
 from bascule.core.calls import CallRecord
 from bascule.core.connectors import KnownItem
-from bascule.core.documents import (
-    Collection,
-    Document,
-    IndexedChunk,
-    Job,
-    NewDocument,
-    VisibleChunk,
-)
+from bascule.core.documents import Collection, Document, IndexedChunk, Job, NewDocument, VisibleChunk
 from bascule.core.evaluations import EvalRuns
 from bascule.core.feedback import FeedbackStore
+from bascule.core.filters import EVERYTHING, Filter
 from bascule.core.generations import Generations
 from bascule.core.jobs import ANY_JOB, JobControl, JobFilter, OpenJob
 from bascule.core.keys import KeyRecord
@@ -43,10 +37,17 @@ class Passages(Protocol):
     async def readable_acl_ids(self, principal: Principal) -> frozenset[int]: ...
 
     async def check(
-        self, principal: Principal, chunk_ids: Sequence[str], collection_ids: frozenset[str], where: Mapping[str, Any]
+        self, principal: Principal, chunk_ids: Sequence[str], collection_ids: frozenset[str], where: Filter = EVERYTHING
     ) -> dict[str, VisibleChunk]:
-        """In one transaction: of these chunks, those that are live, current, in these collections, match the document
-        metadata `where` (equality), and that this principal may read now. Everything else is silently absent."""
+        """In one transaction: of these chunks, those that are live, current, in these collections, of documents that match
+        `where`, and that this principal may read now. Everything else is silently absent."""
+        ...
+
+    async def matching_documents(
+        self, principal: Principal, collection_ids: frozenset[str], where: Filter, most: int
+    ) -> frozenset[str] | None:
+        """Of the documents that this principal may read in these collections, those that match; None when they are more
+        than `most`."""
         ...
 
     async def neighbours(self, principal: Principal, chunk_id: str, before: int, after: int) -> list[VisibleChunk]:

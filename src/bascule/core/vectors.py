@@ -27,12 +27,14 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
 class Scope(msgspec.Struct, frozen=True, kw_only=True):
     """What a search may look at. `allowed` has no default: code that forgets whose question it is does not type-check.
 
-    allowed  acl_ids this principal may read (interned per tenant); empty means nothing may be seen
+    allowed    acl_ids this principal may read (interned per tenant); empty means nothing may be seen
+    documents  only chunks of these, which a filter has chosen; None for all
     """
 
     tenant: str
     collection_ids: frozenset[str]
     allowed: frozenset[int]
+    documents: frozenset[str] | None = None
 
 
 class Candidate(msgspec.Struct, frozen=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,14 +10,15 @@ from sqlalchemy import ColumnElement, Connection, Select
 
 from bascule.core.documents import Collection, VisibleChunk
 from bascule.core.errors import NotFound
+from bascule.core.filters import EVERYTHING, Filter, matches
 from bascule.core.principals import Principal
+from bascule.db.filtering import FACTS, facts_of, matching_documents
 from bascule.db.rights import readable_acls, visible
 from bascule.db.store import Store
 from bascule.db.tables import acl_entries, chunks, collections, documents
-from bascule.db.values import CHUNK_ROWS, COLLECTION_ROWS, chunk_of, collection_of, from_json
+from bascule.db.values import CHUNK_ROWS, COLLECTION_ROWS, chunk_of, collection_of
 
 BATCH = 500  # parameters in one IN list
-LANGUAGE = "lang"  # as found in the document, where its metadata does not say it
 
 
 class SqlPassages(Store):
@@ -28,9 +29,18 @@ class SqlPassages(Store):
         return await self._read(lambda c: frozenset(c.execute(readable_acls(principal)).scalars()))
 
     async def check(
-        self, principal: Principal, chunk_ids: Sequence[str], collection_ids: frozenset[str], where: Mapping[str, Any]
+        self,
+        principal: Principal,
+        chunk_ids: Sequence[str],
+        collection_ids: frozenset[str],
+        where: Filter = EVERYTHING,
     ) -> dict[str, VisibleChunk]:
         return await self._read(lambda c: _check(c, principal, chunk_ids, collection_ids, where))
+
+    async def matching_documents(
+        self, principal: Principal, collection_ids: frozenset[str], where: Filter, most: int
+    ) -> frozenset[str] | None:
+        return await self._read(lambda c: matching_documents(c, principal, collection_ids, where, most))
 
     async def neighbours(self, principal: Principal, chunk_id: str, before: int, after: int) -> list[VisibleChunk]:
         return await self._read(lambda c: _neighbours(c, principal, chunk_id, before, after))
@@ -91,7 +101,7 @@ def _check(
     principal: Principal,
     chunk_ids: Sequence[str],
     collection_ids: frozenset[str],
-    where: Mapping[str, Any],
+    where: Filter,
 ) -> dict[str, VisibleChunk]:
     if not collection_ids:
         return {}
@@ -99,24 +109,12 @@ def _check(
     unique = list(dict.fromkeys(chunk_ids))
     for at in range(0, len(unique), BATCH):
         query = current_chunks(principal, unique[at : at + BATCH])
-        for row in connection.execute(query.add_columns(documents.c.report) if LANGUAGE in where else query):
+        for row in connection.execute(query if where == EVERYTHING else query.add_columns(*FACTS)):
             if row.collection_id in collection_ids:
                 chunk = chunk_of(row)
-                found = {LANGUAGE: from_json(row.report).get("language")} if LANGUAGE in where else {}
-                if matches({**found, **chunk.metadata}, where):
+                if where == EVERYTHING or matches(where, facts_of(row, chunk.metadata)):
                     seen[chunk.id] = chunk
     return seen
-
-
-def matches(metadata: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
-    """Equality, key by key. 1 is not true, as in JSON."""
-    for key, wanted in where.items():
-        if key not in metadata:
-            return False
-        value = metadata[key]
-        if value != wanted or isinstance(value, bool) != isinstance(wanted, bool):
-            return False
-    return True
 
 
 def _passage(connection: Connection, principal: Principal, chunk_id: str) -> VisibleChunk:

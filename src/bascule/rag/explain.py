@@ -29,7 +29,7 @@ Diagnosis = Literal[
     "hidden by permission",  # told to auditors only: see `rag.truth`
     "upstream error",
 ]
-STEPS: Final = ("rewrite", "retrieve", "check", "fuse", "rerank", "further", "prompt", "answer", "verify")
+STEPS: Final = ("rewrite", "filter", "retrieve", "check", "fuse", "rerank", "further", "prompt", "answer", "verify")
 HAS_IT: Final = 0.75  # weighted share of the question's telling words that makes a passage a likely answer
 LISTED: Final = 20
 
@@ -124,7 +124,7 @@ async def resolve(passages: Passages, principal: Principal, trace: Trace) -> dic
     """Of the chunks a trace names, those this reader may read now."""
     wanted = sorted({*trace.chunk_ids, *(i for s in trace.stages for i in _ids(s.facts))})
     collections = frozenset(c.id for c in await passages.readable_collections(principal, None))
-    return await passages.check(principal, wanted, collections, {}) if wanted and collections else {}
+    return await passages.check(principal, wanted, collections) if wanted and collections else {}
 
 
 def _passage(chunk: VisibleChunk, trace: Trace) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import msgspec
 
 from bascule.core.catalogue import Passages
 from bascule.core.documents import Hit, VisibleChunk
+from bascule.core.filters import EVERYTHING
 from bascule.rag import alike, prompt
 from bascule.rag.advice import Adviser
 from bascule.rag.expand import expand
@@ -58,7 +60,7 @@ class Finder:
     async def find(self, ask: Inquiry, trail: Trail, *, wanted: int, assisted: bool = False) -> Found:
         """`assisted`: with the further searches that are switched on. Raises NotFound, StorageError, UpstreamTimeout."""
         first = await self._search(ask, ask.query, wanted)
-        _note(trail, first.retrieved)
+        _note(trail, ask, first.retrieved)
         with trail.step("rerank") as facts:
             facts |= first.facts | {"hits": listed(first.hits)}
         searches = [first]
@@ -158,8 +160,10 @@ def _told(search: _Search) -> dict[str, Any]:
     return {"query": search.query, "drawn_from": drawn, "hits": listed(search.hits)[:5]} | asked
 
 
-def _note(trail: Trail, retrieved: Retrieved) -> None:
+def _note(trail: Trail, ask: Inquiry, retrieved: Retrieved) -> None:
     took = retrieved.took_s
+    if ask.where != EVERYTHING:
+        trail.note("filter", took.get("filter", 0.0), {"where": json.dumps(ask.asked_where)})
     facts = {
         "terms": list(retrieved.terms),
         "by_meaning": retrieved.vector is not None,

@@ -10,6 +10,7 @@ import msgspec
 from bascule.core.calls import CacheDirectives, Call
 from bascule.core.deadlines import Deadline
 from bascule.core.documents import AnswerStatus, Hit
+from bascule.core.filters import Filter
 from bascule.core.principals import Principal
 from bascule.rag import prompt
 from bascule.rag.explain import Diagnosis
@@ -29,7 +30,8 @@ class Inquiry(msgspec.Struct, frozen=True, kw_only=True):
     history: tuple[tuple[str, str], ...]
     query: str
     collections: tuple[str, ...] | None
-    where: Mapping[str, Any]
+    asked_where: Mapping[str, Any]  # as it came
+    where: Filter
     model: str
     extractive: bool  # asked for, not for want of a model
     deadline: Deadline

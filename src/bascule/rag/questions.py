@@ -21,6 +21,7 @@ from bascule.core.deadlines import Deadline
 from bascule.core.documents import Answer, Hit
 from bascule.core.embedding import Embedder
 from bascule.core.errors import BasculeError, Conflict, InvalidRequest, UpstreamError
+from bascule.core.filter_grammar import read_filter
 from bascule.core.ids import new_id
 from bascule.core.principals import Principal
 from bascule.core.reranking import Reranker
@@ -178,7 +179,8 @@ class Questions:
             history=before,
             query=rewrite.rewrite(question.strip(), before),
             collections=None if collections is None else tuple(collections),
-            where=where or {},
+            asked_where=where or {},
+            where=read_filter(where or {}),
             model=model or self._options.chat_model or EXTRACTIVE,
             extractive=model == EXTRACTIVE,
             deadline=Deadline.after(self._options.timeout_s),
@@ -286,7 +288,7 @@ def _trace(ask: Inquiry, found: Found, trail: Trail, answer: Answer, outcome: Ou
         cited=tuple(dict.fromkeys(c.chunk_id for c in answer.citations)),
         asked=Asked(
             collections=ask.collections,
-            where=ask.where,
+            where=ask.asked_where,
             model=EXTRACTIVE if ask.extractive else ask.model,
             groups=ask.principal.groups,
             roles=ask.principal.roles,

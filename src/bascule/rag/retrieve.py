@@ -11,7 +11,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -20,6 +20,7 @@ from bascule.core.catalogue import Passages
 from bascule.core.documents import Collection, Hit, VisibleChunk
 from bascule.core.embedding import Embedder
 from bascule.core.errors import UpstreamError
+from bascule.core.filters import EVERYTHING, Filter
 from bascule.core.ids import chunk_of
 from bascule.core.lexical import terms
 from bascule.core.principals import Principal
@@ -30,6 +31,7 @@ from bascule.rag.options import RagOptions
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+FILTERED_DOCUMENTS = 20_000  # that a filter names to the store; each is looked up in its index
 MAX_TERMS = 128  # each is a posting to read
 LEXICAL_ONLY = "lexical_only"  # no collection asked could be searched by meaning
 PARTLY_LEXICAL = "partly_lexical"  # some could
@@ -78,7 +80,7 @@ class Retriever:
         query: str,
         *,
         collections: Sequence[str] | None,
-        where: Mapping[str, Any],
+        where: Filter,
         wanted: int,
         call_for: Callable[[float], Call],
     ) -> Retrieved:
@@ -94,7 +96,8 @@ class Retriever:
         embedder = await self._space(readable)
         vector, degraded = await clock.time("embed", self._vector(embedder, query, readable, call_for))
         mark = embedder.fingerprint if embedder is not None else ""
-        search = _Search(principal, _telling(query), vector, mark, tuple(readable), allowed, where)
+        documents = await clock.time("filter", self._documents(principal, readable, where))
+        search = _Search(principal, _telling(query), vector, mark, tuple(readable), allowed, where, documents)
         hits = await self._rounds(search, wanted, clock)
         return Retrieved(
             hits=hits,
@@ -105,6 +108,15 @@ class Retriever:
             degraded=degraded,
             took_s=clock.took_s,
         )
+
+    async def _documents(
+        self, principal: Principal, collections: Sequence[Collection], where: Filter
+    ) -> frozenset[str] | None:
+        """What the store may look at; of a filter that hardly filters, all: then the check alone applies it."""
+        if where == EVERYTHING:
+            return None
+        within = frozenset(c.id for c in collections)
+        return await self._passages.matching_documents(principal, within, where, FILTERED_DOCUMENTS)
 
     async def _rounds(self, search: _Search, wanted: int, clock: _Clock) -> tuple[Hit, ...]:
         limit = max(self._options.candidates, wanted)
@@ -206,10 +218,16 @@ class _Search(msgspec.Struct, frozen=True):
     mark: str
     collections: tuple[Collection, ...]
     allowed: frozenset[int]
-    where: Mapping[str, Any]
+    where: Filter
+    documents: frozenset[str] | None
 
     def scope(self, collection_ids: frozenset[str]) -> Scope:
-        return Scope(tenant=self.principal.tenant, collection_ids=collection_ids, allowed=self.allowed)
+        return Scope(
+            tenant=self.principal.tenant,
+            collection_ids=collection_ids,
+            allowed=self.allowed,
+            documents=self.documents,
+        )
 
 
 class _Clock:

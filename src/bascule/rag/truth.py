@@ -72,8 +72,8 @@ class Truth:
             return []
         within = frozenset(h.chunk.collection_id for h in hits)
         ids = [h.chunk.id for h in hits]
-        open_ = await self._passages.check(asker, ids, within, {}) if within else {}
-        own = await self._passages.check(auditor, ids, within, {}) if within else {}
+        open_ = await self._passages.check(asker, ids, within) if within else {}
+        own = await self._passages.check(auditor, ids, within) if within else {}
         holding = {c.id for c in having(query, hits)}
         return [
             {

@@ -19,7 +19,8 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x
 Line = Annotated[str, msgspec.Meta(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Question = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_QUESTION, pattern=r"^[^\x00]+$")]
 Scalar = Annotated[str, msgspec.Meta(max_length=2_000, pattern=r"^[^\x00]*$")] | int | float | bool | None
-Fields = Annotated[dict[Name, Scalar], msgspec.Meta(max_length=50)]
+Scalars = Annotated[list[Scalar], msgspec.Meta(max_length=100)]
+Metadata = Annotated[dict[Name, Scalar | Scalars], msgspec.Meta(max_length=50)]
 Collections = Annotated[list[Name], msgspec.Meta(min_length=1, max_length=50)]
 Marks = Annotated[list[Name], msgspec.Meta(max_length=500)]
 Members = Annotated[list[Name], msgspec.Meta(max_length=10_000)]
@@ -38,12 +39,12 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AnswerBody(Body, frozen=True, kw_only=True):
-    """`question`, or `messages` whose last is the user's question. `filter`: document metadata that must be equal."""
+    """`question`, or `messages` whose last is the user's question. `filter`: see `core.filter_grammar`."""
 
     question: Question | None = None
     messages: Annotated[list[Message], msgspec.Meta(min_length=1, max_length=100)] | None = None
     collections: Collections | None = None
-    filter: Fields = {}
+    filter: dict[str, Any] = {}
     model: Name | None = None
     stream: bool = False
 
@@ -52,7 +53,7 @@ class SearchBody(Body, frozen=True, kw_only=True):
     query: Question
     collections: Collections | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=50)] = 10
-    filter: Fields = {}
+    filter: dict[str, Any] = {}
 
 
 class NewDocumentBody(Body, frozen=True, kw_only=True):
@@ -68,7 +69,7 @@ class NewDocumentBody(Body, frozen=True, kw_only=True):
     media_type: Line = ""
     allow: Marks | None = None
     deny: Marks | None = None
-    metadata: Fields = {}
+    metadata: Metadata = {}
 
 
 class DocumentsBody(Body, frozen=True, kw_only=True):

@@ -72,7 +72,7 @@ class AcceptContract:
         assert await world.commit(item, "kept", "new")
         texts = [chunk.text for chunk in await catalogue.document_chunks(BEN, document.id)]
         assert texts == ["kept", "new"]
-        found = await catalogue.check(BEN, old, frozenset({document.collection_id}), {})
+        found = await catalogue.check(BEN, old, frozenset({document.collection_id}))
         assert {chunk.text for chunk in found.values()} == {"kept"}
         assert [chunk.version for chunk in found.values()] == [2]
 
@@ -260,7 +260,7 @@ class DeletionContract:
         mark = await catalogue.deletion_mark()
         await catalogue.delete_document(ANN, document.id)
         for principal in (ANN, admin(), world.system):
-            assert await catalogue.check(principal, [chunk], frozenset({document.collection_id}), {}) == {}
+            assert await catalogue.check(principal, [chunk], frozenset({document.collection_id})) == {}
             for read in (catalogue.document, catalogue.document_chunks):
                 with pytest.raises(NotFound):
                     await read(principal, document.id)

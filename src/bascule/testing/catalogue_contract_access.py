@@ -11,6 +11,7 @@ import pytest
 from bascule.core.calls import CallRecord
 from bascule.core.catalogue import CallLog, Catalogue
 from bascule.core.errors import NotFound, ScopeMissing
+from bascule.core.filter_grammar import read_filter
 from bascule.core.ids import new_id
 from bascule.core.keys import KeyRecord
 from bascule.core.principals import Principal
@@ -185,21 +186,23 @@ class ReadingContract:
         b = await world.add("b", "y", rights=PUBLIC, collection="else")
         ids = [*await world.chunk_ids(a), *await world.chunk_ids(b), "0" * 32]
         both = frozenset({a.collection_id, b.collection_id})
-        assert set(await catalogue.check(BEN, ids, both, {})) == set(ids[:2])
-        assert set(await catalogue.check(BEN, ids, frozenset({a.collection_id}), {})) == {ids[0]}
-        assert await catalogue.check(BEN, ids, frozenset(), {}) == {}
-        assert await catalogue.check(BEN, [], both, {}) == {}
+        assert set(await catalogue.check(BEN, ids, both)) == set(ids[:2])
+        assert set(await catalogue.check(BEN, ids, frozenset({a.collection_id}))) == {ids[0]}
+        assert await catalogue.check(BEN, ids, frozenset()) == {}
+        assert await catalogue.check(BEN, [], both) == {}
         for where, hit in (
             ({"lang": "en"}, True),
             ({"lang": "en", "year": 1}, True),
             ({"lang": "de"}, False),
-            ({"missing": None}, False),
+            ({"missing": {"exists": True}}, False),
+            ({"year": {"gte": 1, "lt": 2}, "not": {"lang": "de"}}, True),
+            ({"language": {"in": ["de", "en"]}}, True),
             ({"year": True}, False),
             ({"draft": 1}, False),
         ):
-            assert bool(await catalogue.check(BEN, ids, both, where)) is hit
+            assert bool(await catalogue.check(BEN, ids, both, read_filter(where))) is hit
         many = [*ids, *(f"{n:032x}" for n in range(1, 1500))]
-        assert len(await catalogue.check(BEN, many, both, {})) == 2
+        assert len(await catalogue.check(BEN, many, both)) == 2
 
     async def test_a_passage_brings_its_neighbours_in_reading_order(self, catalogue: WholeCatalogue) -> None:
         world = World(catalogue)

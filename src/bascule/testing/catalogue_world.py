@@ -7,6 +7,7 @@ from typing import Any
 
 from bascule.core.catalogue import Catalogue, WorkItem
 from bascule.core.documents import ChunkDraft, Collection, Document, IndexedChunk, Job, NewDocument
+from bascule.core.filter_grammar import read_filter
 from bascule.core.ids import chunk_id, content_hash, new_id
 from bascule.core.principals import SCOPE_ADMIN, SCOPE_ASK, SCOPE_INGEST, Principal, system_principal
 from bascule.core.rights import Rights
@@ -99,7 +100,9 @@ class World:
     async def sees(self, principal: Principal, document: Document, where: Mapping[str, Any] | None = None) -> bool:
         """Whether a question of this principal may be answered from the document."""
         ids = await self.chunk_ids(document)
-        found = await self.catalogue.check(principal, ids, frozenset({document.collection_id}), where or {})
+        found = await self.catalogue.check(
+            principal, ids, frozenset({document.collection_id}), read_filter(where or {})
+        )
         assert set(found) in (set(), set(ids))
         return bool(found)
 

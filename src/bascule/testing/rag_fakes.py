@@ -19,6 +19,7 @@ from bascule.core.chat import ChatChunk, ChatRequest, ChatResponse, ChatStream
 from bascule.core.documents import Collection, VisibleChunk
 from bascule.core.embedding import Embedder, Purpose
 from bascule.core.errors import BasculeError, NotFound
+from bascule.core.filters import EVERYTHING, Facts, Filter, matches
 from bascule.core.ids import chunk_id, content_hash
 from bascule.core.lexical import terms
 from bascule.core.principals import Principal
@@ -68,16 +69,25 @@ class FakeCatalogue:
         return frozenset(self.acl_id(d.tenant, d.rights) for d in self._readable(principal))
 
     async def check(
-        self, principal: Principal, chunk_ids: Sequence[str], collection_ids: frozenset[str], where: Mapping[str, Any]
+        self,
+        principal: Principal,
+        chunk_ids: Sequence[str],
+        collection_ids: frozenset[str],
+        where: Filter = EVERYTHING,
     ) -> dict[str, VisibleChunk]:
         chunks = {c.id: c for d in self._readable(principal) for c in d.chunks}
         return {
             i: chunks[i]
             for i in chunk_ids
-            if i in chunks
-            and chunks[i].collection_id in collection_ids
-            and all(chunks[i].metadata.get(k) == v for k, v in where.items())
+            if i in chunks and chunks[i].collection_id in collection_ids and matches(where, _facts(chunks[i]))
         }
+
+    async def matching_documents(
+        self, principal: Principal, collection_ids: frozenset[str], where: Filter, most: int
+    ) -> frozenset[str] | None:
+        chunks = [c for d in self._readable(principal) for c in d.chunks if c.collection_id in collection_ids]
+        found = frozenset(c.document_id for c in chunks if matches(where, _facts(c)))
+        return None if len(found) > most else found
 
     async def neighbours(self, principal: Principal, chunk_id: str, before: int, after: int) -> list[VisibleChunk]:
         here = await self.passage(principal, chunk_id)
@@ -107,6 +117,17 @@ class FakeCatalogue:
     async def traces(self, principal: Principal, limit: int) -> list[Trace]:
         mine = [t for t in self.saved.values() if t.tenant == principal.tenant and t.subject == principal.subject]
         return mine[-limit:]
+
+
+def _facts(chunk: VisibleChunk) -> Facts:
+    return Facts(
+        source=chunk.source,
+        external_id=chunk.name,
+        name=chunk.name,
+        title=chunk.title,
+        updated_at=chunk.updated_at,
+        metadata=chunk.metadata,
+    )
 
 
 class FakeStore:

@@ -9,6 +9,7 @@ import math
 import random
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -123,6 +124,14 @@ class VectorStoreContract:
         for name, expected in (("papers", "p"), ("mail", "m")):
             assert ids(await store.dense(vector(1), scope(collections=[name]), 9)) == [expected]
             assert ids(await store.lexical(["alpha"], scope(collections=[name]), 9)) == [expected]
+
+    async def test_only_the_documents_that_a_filter_chose_are_searched(self, store: VectorStore) -> None:
+        for name in ("a", "b", "c"):
+            await store.upsert([point(name, "w", document_id=f"doc-{name}", vector=vector(1))])
+        for chosen, found in (({"doc-a", "doc-c"}, ["a", "c"]), ({"doc-b", "other"}, ["b"]), (set(), [])):
+            asked = msgspec.structs.replace(scope(), documents=frozenset(chosen))
+            assert ids(await store.dense(vector(1), asked, 10)) == found
+            assert ids(await store.lexical(["w"], asked, 10)) == found
 
     async def test_upserting_replaces_and_repeating_it_changes_nothing(self, store: VectorStore) -> None:
         old, new = point("a", "alpha"), point("a", "beta", vector=vector(0, 1), acl_id=2, collection_id="mail")
@@ -270,11 +279,13 @@ def _random_point(chance: random.Random) -> Point:
 
 
 def _random_scope(chance: random.Random) -> Scope:
-    return scope(
+    asked = scope(
         chance.choice(TENANTS),
         chance.sample(COLLECTIONS, chance.randrange(len(COLLECTIONS) + 1)),
         chance.sample(ACLS, chance.randrange(len(ACLS) + 1)),
     )
+    chosen = frozenset(f"d{n}" for n in chance.sample(range(12), chance.randrange(13)))
+    return msgspec.structs.replace(asked, documents=chosen if chance.random() < 0.3 else None)
 
 
 def _random_vector(chance: random.Random) -> bytes:

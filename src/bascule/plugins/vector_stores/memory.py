@@ -104,6 +104,8 @@ class MemoryVectorStore:
 
 
 def _visible(point: Point, scope: Scope) -> bool:
+    if scope.documents is not None and point.document_id not in scope.documents:
+        return False
     return (
         point.tenant == scope.tenant and point.collection_id in scope.collection_ids and point.acl_id in scope.allowed
     )

@@ -72,7 +72,7 @@ class EdgeVectorStore(SqliteVectorStore):
         def answer(db: sqlite3.Connection, view: View, _folder: VectorFolder) -> list[Candidate]:
             found = None
             with self._keeper.using(view.head.generation) as held, _or_without():
-                if held is not None and limit > 0 and terms:
+                if held is not None and limit > 0 and terms and scope.documents is None:
                     found = searching.lexical(db, view, held.pair, (terms, scope, limit))
             return scan.lexical(db, view, terms, scope, limit) if found is None else found
 
@@ -112,6 +112,8 @@ class EdgeVectorStore(SqliteVectorStore):
         await asyncio.to_thread(self._keeper.close)
 
     def _many(self, held: Held, view: View, scope: Scope) -> bool:
+        if scope.documents is not None:
+            return False  # a filter's few are read by the scan
         seen = searching.Seen.of(view, scope)
         return held.generation.visible(seen.places, seen.allowed) >= self._settings.scan_below
 

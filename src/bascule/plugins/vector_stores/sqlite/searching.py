@@ -8,13 +8,14 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any, Final
 
+import msgspec
 import numkong
 import numpy as np
 
 from bascule.core.vectors import Candidate, Scope
 from bascule.plugins.vector_stores.sqlite.schema import BLOCK_BITS
 from bascule.plugins.vector_stores.sqlite.vector_files import VectorFolder, quantise, unit
-from bascule.plugins.vector_stores.sqlite.view import Slots, Statistics, View
+from bascule.plugins.vector_stores.sqlite.view import Mask, Slots, Statistics, View
 
 K1: Final = 1.2
 B: Final = 0.75
@@ -39,7 +40,7 @@ def dense(
     `limit`-th are scored again in float32, so the answer is that of a float32 scan, unless more than 4,096 lie that close.
     """
     query = unit(vector)
-    slots = view.slots(scope, query.size)
+    slots = _slots(connection, view, scope, query.size)
     if not slots.size or limit <= 0:
         return []
     near = nearest(view, folder, query, slots, limit)
@@ -59,6 +60,27 @@ def cosines(folder: VectorFolder, query: Floats, slots: Slots) -> Doubles:
     """In float32, from the vectors themselves."""
     scores: Doubles = np.einsum("ij,j->i", folder.of(query.size).floats.pick(slots), query).astype(np.float64)
     return scores
+
+
+def _slots(connection: sqlite3.Connection, view: View, scope: Scope, dimension: int) -> Slots:
+    if scope.documents is None:
+        return view.slots(scope, dimension)
+    return np.flatnonzero(_visible(connection, view, scope) & (view.columns.dimension == dimension))
+
+
+def _visible(connection: sqlite3.Connection, view: View, scope: Scope) -> Mask:
+    """Kept by the view for a scope without documents; a filter's documents are looked up each time."""
+    if scope.documents is None:
+        return view.mask(scope)
+    chosen = np.zeros(view.size, np.bool_)
+    names = sorted(scope.documents)
+    for start in range(0, len(names), VARIABLES):
+        part = names[start : start + VARIABLES]
+        marks = ",".join("?" * len(part))
+        found = connection.execute(f"SELECT slot FROM slot WHERE document_id IN ({marks})", part).fetchall()
+        chosen[[slot for (slot,) in found]] = True
+    visible: Mask = chosen & view.mask(msgspec.structs.replace(scope, documents=None))
+    return visible
 
 
 def _scan(rows: np.ndarray[Any, np.dtype[np.int8]], code: np.ndarray[Any, np.dtype[np.int8]], slots: Slots) -> Floats:
@@ -99,7 +121,7 @@ def lexical(
     if statistics is None or limit <= 0 or not scope.allowed or not scope.collection_ids:
         return []
     times = Counter(term.encode("utf-8", "surrogatepass") for term in terms)
-    visible = view.mask(scope)
+    visible = _visible(connection, view, scope)
     scores = np.zeros(view.size, np.float64)
     lengths = view.columns.length
     per_term = K1 * B / statistics.average_length
