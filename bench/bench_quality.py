@@ -97,12 +97,15 @@ class Bench:
             name = collection_of[passage.id]
             made = Collection(id=name, tenant=ASKER.tenant, name=name, fingerprint=fingerprint)
             self.catalogue.collections.setdefault((ASKER.tenant, name), made)
-            chunk = _chunk(passage, name)
-            self.catalogue.documents[passage.id] = FakeDocument(passage.id, ASKER.tenant, name, rights, [chunk])
+            document = passage.id.partition("#")[0]
+            chunk = _chunk(passage, document, name)
+            self.catalogue.documents.setdefault(
+                document, FakeDocument(document, ASKER.tenant, name, rights, [])
+            ).chunks.append(chunk)
             points.append(
                 Point(
                     chunk_id=passage.id,
-                    document_id=passage.id,
+                    document_id=document,
                     tenant=ASKER.tenant,
                     collection_id=name,
                     acl_id=acl_id,
@@ -113,10 +116,10 @@ class Bench:
         await self.store.upsert(points)
 
 
-def _chunk(passage: beir.Passage, collection: str) -> VisibleChunk:
+def _chunk(passage: beir.Passage, document: str, collection: str) -> VisibleChunk:
     return VisibleChunk(
         id=passage.id,
-        document_id=passage.id,
+        document_id=document,
         collection_id=collection,
         collection=collection,
         title=passage.title,
@@ -141,7 +144,11 @@ async def search_rows(bench: Bench, name: str, collection: beir.Collection, samp
         kinds |= {
             "dense": {"dense_weight": 1.0, "rerank_weight": 0.0},
             "both, rank fusion": {"fusion": "ranks", "rerank_weight": 0.0},
+            "both, distribution fusion": {"fusion": "distribution", "rerank_weight": 0.0},
             "both": {"rerank_weight": 0.0},
+            "reranked, distribution fusion": {"fusion": "distribution"},
+            **{f"reranked, mmr {share}": {"mmr": share} for share in (0.1, 0.3, 0.5)},
+            **{f"reranked, per document {most}": {"per_document": most} for most in (2, 3, 5)},
             "both, reranked (default)": {},
         }
     else:
@@ -152,7 +159,7 @@ async def search_rows(bench: Bench, name: str, collection: beir.Collection, samp
 
         async def search(text: str, questions: Questions = questions) -> list[str]:
             hits = await questions.search(ASKER, text[:4000], limit=10)
-            return [h.chunk.document_id for h in hits]
+            return [h.chunk.id for h in hits]
 
         report = await beir.run(collection, search, sample=sample)
         rows.append({"bench": "quality", "set": name, "search": kind, **msgspec.to_builtins(report)})

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import math
 
+import pytest
+
 from bascule.core.vectors import Candidate
 from bascule.rag.fuse import clean, fuse
 
@@ -28,6 +30,16 @@ def test_rank_fusion_follows_the_published_formula() -> None:
     fused = {f.chunk_id: f.score for f in fuse({"a": 0.9, "b": 0.8}, {"b": 3.0}, method="ranks", dense_weight=0.5)}
     assert math.isclose(fused["a"], 0.5)
     assert math.isclose(fused["b"], 0.5 * 61 / 62 + 0.5)
+
+
+def test_distribution_fusion_measures_from_the_mean_in_deviations() -> None:
+    found = {f.chunk_id: f.score for f in fuse({}, {"a": 3.0, "b": 2.0, "c": 1.0}, method="distribution")}
+    third = math.sqrt(1.5) / 6
+    assert [found[i] for i in "abc"] == pytest.approx([0.5 + third, 0.5, 0.5 - third])
+    outlier = fuse({}, {"top": 1000.0, **{f"d{n:02}": float(n) for n in range(20)}}, method="distribution")
+    assert outlier[0].chunk_id == "top" and outlier[0].score == 1.0 and 0.4 < outlier[-1].score < outlier[1].score < 0.5
+    assert [f.score for f in fuse({"a": 0.4, "b": 0.4}, {}, method="distribution")] == [1.0, 1.0]
+    assert fuse({}, {}, method="distribution") == []
 
 
 def test_a_hidden_candidate_moves_no_visible_score() -> None:

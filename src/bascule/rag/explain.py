@@ -29,7 +29,19 @@ Diagnosis = Literal[
     "hidden by permission",  # told to auditors only: see `rag.truth`
     "upstream error",
 ]
-STEPS: Final = ("rewrite", "filter", "retrieve", "check", "fuse", "rerank", "further", "prompt", "answer", "verify")
+STEPS: Final = (
+    "rewrite",
+    "filter",
+    "retrieve",
+    "check",
+    "fuse",
+    "rerank",
+    "further",
+    "diversify",
+    "prompt",
+    "answer",
+    "verify",
+)
 HAS_IT: Final = 0.75  # weighted share of the question's telling words that makes a passage a likely answer
 LISTED: Final = 20
 

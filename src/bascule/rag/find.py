@@ -14,6 +14,7 @@ from bascule.core.documents import Hit, VisibleChunk
 from bascule.core.filters import EVERYTHING
 from bascule.rag import alike, prompt
 from bascule.rag.advice import Adviser
+from bascule.rag.diverse import diversify
 from bascule.rag.expand import expand
 from bascule.rag.explain import Trail, listed
 from bascule.rag.inquiry import Found, Inquiry
@@ -60,14 +61,24 @@ class Finder:
     async def find(self, ask: Inquiry, trail: Trail, *, wanted: int, assisted: bool = False) -> Found:
         """`assisted`: with the further searches that are switched on. Raises NotFound, StorageError, UpstreamTimeout."""
         first = await self._search(ask, ask.query, wanted)
-        _note(trail, ask, first.retrieved)
+        _note(trail, ask, first.retrieved, self._options.fusion)
         with trail.step("rerank") as facts:
             facts |= first.facts | {"hits": listed(first.hits)}
         searches = [first]
         if assisted and self._adviser is not None and first.hits:
             await self._further(ask, trail, searches, wanted, self._adviser)
         retrieved, hits = _joined(searches)
+        hits = self._diverse(hits, trail)
         return await self._packed(ask, trail, retrieved, hits, searches)
+
+    def _diverse(self, hits: list[Hit], trail: Trail) -> list[Hit]:
+        mmr, per_document, depth = self._options.mmr, self._options.per_document, self._options.rerank_depth
+        if not (mmr or per_document):
+            return hits
+        with trail.step("diversify") as facts:
+            spread = diversify(hits, mmr=mmr, depth=depth, per_document=per_document)
+            facts |= {"mmr": mmr, "per_document": per_document, "hits": listed(spread)}
+        return spread
 
     async def _search(self, ask: Inquiry, query: str, wanted: int, drawn_from: Sequence[VisibleChunk] = ()) -> _Search:
         documents = frozenset(chunk.document_id for chunk in drawn_from)
@@ -160,7 +171,7 @@ def _told(search: _Search) -> dict[str, Any]:
     return {"query": search.query, "drawn_from": drawn, "hits": listed(search.hits)[:5]} | asked
 
 
-def _note(trail: Trail, ask: Inquiry, retrieved: Retrieved) -> None:
+def _note(trail: Trail, ask: Inquiry, retrieved: Retrieved, method: str) -> None:
     took = retrieved.took_s
     if ask.where != EVERYTHING:
         trail.note("filter", took.get("filter", 0.0), {"where": json.dumps(ask.asked_where)})
@@ -171,4 +182,4 @@ def _note(trail: Trail, ask: Inquiry, retrieved: Retrieved) -> None:
     }
     trail.note("retrieve", took.get("embed", 0.0) + took.get("retrieve", 0.0), facts)
     trail.note("check", took.get("check", 0.0), {"visible": len(retrieved.hits)})
-    trail.note("fuse", took.get("fuse", 0.0), {"hits": listed(retrieved.hits)})
+    trail.note("fuse", took.get("fuse", 0.0), {"method": method, "hits": listed(retrieved.hits)})

@@ -1,13 +1,15 @@
 """One ranking from two: after the catalogue's check, over the asker's own visible hits alone (law 1).
 
 Weighted min-max score fusion (Bruch, Gai, Ingber 2023, "An analysis of fusion functions for hybrid retrieval") by default;
-reciprocal rank fusion (Cormack, Clarke, Büttcher 2009) as the option. docs/decisions/fusion.md has the measurements.
+reciprocal rank fusion (Cormack, Clarke, Büttcher 2009) and distribution-based score fusion (Mazzeschi 2023) as options.
+docs/decisions/fusion.md has the measurements.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -15,6 +17,8 @@ import msgspec
 from bascule.core.vectors import Candidate
 
 RRF_K: Final = 60
+SPREAD: Final = 3.0  # standard deviations on either side of the mean that make up the scale
+Fusion = Literal["scores", "ranks", "distribution"]
 
 
 class Fused(msgspec.Struct, frozen=True):
@@ -39,10 +43,10 @@ def fuse(
     lexical: Mapping[str, float],
     *,
     dense_weight: float = 0.3,
-    method: Literal["scores", "ranks"] = "scores",
+    method: Fusion = "scores",
 ) -> list[Fused]:
     """Best first, ties by chunk_id. With one method empty, the other decides alone."""
-    shares = _by_rank if method == "ranks" else _by_score
+    shares = _SHARES[method]
     parts = {"dense": shares(dense), "lexical": shares(lexical)}
     weights = _weights(dense, lexical, dense_weight)
     fused = []
@@ -73,3 +77,21 @@ def _by_score(scores: Mapping[str, float]) -> dict[str, float]:
 def _by_rank(scores: Mapping[str, float]) -> dict[str, float]:
     ordered = sorted(scores, key=lambda chunk_id: (-scores[chunk_id], chunk_id))
     return {chunk_id: (RRF_K + 1) / (RRF_K + rank) for rank, chunk_id in enumerate(ordered, start=1)}
+
+
+def _by_distribution(scores: Mapping[str, float]) -> dict[str, float]:
+    """From three standard deviations below the mean to three above it; one outlier does not push all others together."""
+    if not scores:
+        return {}
+    mean, deviation = statistics.fmean(scores.values()), statistics.pstdev(scores.values())
+    if deviation <= 0:
+        return dict.fromkeys(scores, 1.0)
+    low, width = mean - SPREAD * deviation, 2 * SPREAD * deviation
+    return {chunk_id: min(1.0, max(0.0, (score - low) / width)) for chunk_id, score in scores.items()}
+
+
+_SHARES: Final[Mapping[Fusion, Callable[[Mapping[str, float]], dict[str, float]]]] = {
+    "scores": _by_score,
+    "ranks": _by_rank,
+    "distribution": _by_distribution,
+}

@@ -17,7 +17,10 @@ class RagOptions(msgspec.Struct, frozen=True, kw_only=True):
     prompt_tokens        most tokens of passages in a prompt
     expand               passages before and after each one, of its section, added while the prompt has room; 0 adds none
     dense_weight         share of the dense score in the fused score
-    fusion               `scores`: weighted min-max normalised scores; `ranks`: reciprocal rank fusion
+    fusion               `scores`: weighted min-max normalised scores; `distribution`: scores by their mean and deviation;
+                         `ranks`: reciprocal rank fusion
+    per_document         passages of one document that come before those of others; 0 sets no bound
+    mmr                  weight of likeness to better passages against a passage's own score; 0 leaves the order alone
     rerank_weight        share of the feature score in the final score; 0 switches the reranker off
     rerank_depth         how many of the fused hits are reranked
     sentence_vectors     most sentences embedded to choose an extractive answer's; 0 compares words only
@@ -43,7 +46,9 @@ class RagOptions(msgspec.Struct, frozen=True, kw_only=True):
     prompt_tokens: int = 3000
     expand: int = 0
     dense_weight: float = 0.3
-    fusion: Literal["scores", "ranks"] = "scores"
+    fusion: Literal["scores", "ranks", "distribution"] = "scores"
+    per_document: int = 0
+    mmr: float = 0.0
     rerank_weight: float = 0.6
     rerank_depth: int = 30
     rerank_timeout_s: float = 4.0

@@ -94,6 +94,19 @@ class RagSettings(Section):
         False, description="Ask the chat model once more for sentences that its passages did not support."
     )
     dense_weight: float = Field(0.3, ge=0, le=1, description="Share of the dense score in the fused score.")
+    fusion: Literal["scores", "ranks", "distribution"] = Field(
+        "scores",
+        description="How the lists by words and by meaning become one: least and greatest score, ranks, or mean and deviation.",
+    )
+    per_document: int = Field(
+        0, ge=0, le=50, description="Passages of one document that come before those of others; 0: any number."
+    )
+    mmr: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="How much likeness to better passages counts against a passage (maximal marginal relevance); 0: off.",
+    )
     parser_memory_bytes: int = Field(1_000_000_000, gt=0, description="Address space of a parsing child process.")
     parser_cpu_s: int = Field(30, gt=0, description="CPU time of a parsing child process for one document.")
     parser_wall_s: float = Field(60.0, gt=0, description="Wall time for one document.")
