@@ -62,7 +62,7 @@ async def test_missing_and_malformed_ids_have_the_same_404(fake):
         for wrong in ("0000", "x" * 200, "a%00b"):
             path = route.path.replace("{id}", wrong)
             wanted = {
-                "PUT": {} if "routes" in path else {"allow": []},
+                "PUT": {} if "routes" in path else {"rating": 1} if "feedback" in path else {"allow": []},
                 "POST": posted.get(path.rpartition("/")[2], {}),
             }
             body = {"json": wanted[route.method]} if route.method in wanted else {}

@@ -172,6 +172,12 @@ class FakeCatalogue:
     async def call(self, principal: Principal, call_id: str) -> Any:
         raise NotFound("There is no such thing, or you may not see it.")
 
+    async def eval_run(self, principal: Principal, run_id: str) -> Any:
+        raise NotFound("There is no such thing, or you may not see it.")
+
+    async def give_feedback(self, *given: Any, **more: Any) -> Any:
+        raise NotFound("There is no such thing, or you may not see it.")
+
     async def alikes(self, principal: Principal, document_ids: Sequence[str]) -> dict[str, list[str]]:
         return {}
 
