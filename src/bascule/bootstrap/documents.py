@@ -105,6 +105,7 @@ def _open_questions(
         subquestions=rag.subquestions,
         hops=rag.hops,
         judge=rag.judge,
+        doubt_max=rag.doubt_max,
         repair=rag.repair,
         timeout_s=settings.gateway.timeout_s,
         prompt_key=(resources.data / "secrets" / "prompt.key").read_bytes(),

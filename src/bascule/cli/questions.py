@@ -26,6 +26,7 @@ Filter = Annotated[
 
 REASONS: Mapping[str, str] = {
     "no_evidence": "nothing you may read supports an answer",
+    "not_said": "the passages are about it, but do not seem to say what is asked",
     "unsupported": "the model's answer was not supported by the passages",
     "empty_collection": "there is nothing to search yet",
     "upstream_error": "the model did not answer",

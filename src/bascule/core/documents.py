@@ -184,7 +184,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     status: AnswerStatus
     answer: str
     citations: tuple[Citation, ...] = ()
-    reason: str | None = None  # a refusal's code: no_evidence, unsupported, empty_collection, upstream_error
+    reason: str | None = None  # a refusal's code: no_evidence, not_said, unsupported, empty_collection, upstream_error
     cache: str = "BYPASS"
     usage: Mapping[str, int] = {}
     model: str = "extractive"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import struct
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -12,9 +12,9 @@ import msgspec
 
 from bascule.core.calls import CacheDirectives, Call
 from bascule.core.chat import ChatModel, ChatRequest
-from bascule.core.documents import VisibleChunk
+from bascule.core.documents import Hit, VisibleChunk
 from bascule.core.errors import LimitExceeded, RequestError, UpstreamError
-from bascule.rag import cite, extract, prompt
+from bascule.rag import cite, doubt, extract, prompt
 from bascule.rag.advice import Adviser, spent
 from bascule.rag.answer import Spoken, speak
 from bascule.rag.draft import Draft
@@ -147,13 +147,14 @@ class ByQuotation:
         with trail.step("verify") as facts:
             embedder = found.retrieved.embedder
             scaled = embedder is not None and embedder.fingerprint.startswith(_SCALED)
-            depth = self._options.rerank_depth
-            support = extract.support(ask.query, found.hits[:depth], scaled=scaled)
+            hits = found.hits[: self._options.rerank_depth]
+            support = extract.support(ask.query, hits, scaled=scaled)
             facts |= msgspec.structs.asdict(support) | {"needed": extract.SUPPORT_MIN}
+            similarity = await self._similarity(ask, found) if support.enough else {}
+            said = support.enough and self._said(ask, hits, support, similarity, facts)
         picks: list[extract.Pick] = []
-        if support.enough:
+        if said:
             with trail.step("answer") as facts:
-                similarity = await self._similarity(ask, found)
                 picks = extract.choose(
                     ask.query, found.context, most=self._options.extract_sentences, similarity=similarity
                 )
@@ -163,8 +164,26 @@ class ByQuotation:
                 yield event
         if picks:
             outcome.status = "answered"
+        elif MODEL_FAILED in outcome.degraded:
+            outcome.reason = "upstream_error"
         else:
-            outcome.reason = "upstream_error" if MODEL_FAILED in outcome.degraded else "no_evidence"
+            outcome.reason = "not_said" if support.enough and not said else "no_evidence"
+
+    def _said(
+        self,
+        ask: Inquiry,
+        hits: Sequence[Hit],
+        support: extract.Support,
+        similarity: Mapping[tuple[str, int], float],
+        facts: dict[str, Any],
+    ) -> bool:
+        """Whether the passages say what is asked, as far as words can tell; the figures go into the trace."""
+        cosine = max(similarity.values(), default=None) if support.cosine is not None else None
+        found = doubt.judge(ask.query, hits, support, cosine=cosine)
+        if found is None:
+            return True
+        facts["doubt"] = {"probability": round(found.probability, 4), "most": self._options.doubt_max, **found.figures}
+        return found.probability <= self._options.doubt_max
 
     async def _similarity(self, ask: Inquiry, found: Found) -> dict[tuple[str, int], float]:
         """Cosine of the likeliest sentences with the question; nothing without vectors, or when embedding fails."""

@@ -183,6 +183,9 @@ def _of_context(trace: Trace, ids: Sequence[str], said: str) -> Found:
     if trace.diagnosis in ("upstream error", "unsupported generation"):
         return trace.diagnosis, _MODEL[trace.diagnosis]
     support = facts_of(trace, "verify")
+    if trace.reason == "not_said" and "doubt" in support:
+        shown = f"{support['doubt']['probability']:.2f}, {support['doubt']['most']:.2f} allowed"
+        return "in context but ignored", f"It was read, and it does not seem to say what is asked: doubt {shown}."
     if trace.status == "refused" and "needed" in support:
         shown = f"{support.get('probability', 0):.2f} of {support['needed']:.2f} needed"
         return "in context but ignored", f"It was read, and the evidence of all passages was too weak: {shown}."

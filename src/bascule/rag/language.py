@@ -152,6 +152,7 @@ _SCRIPTS: Final = {
     "hi": re.compile(r"[ऀ-ॿ]"), "ka": re.compile(r"[Ⴀ-ჿ]"), "hy": re.compile(r"[԰-֏]"),
     "bn": re.compile(r"[ঀ-৿]"), "ta": re.compile(r"[஀-௿]"),
 }  # fmt: skip
+_ASKING: Final = frozenset(["what", "who", "whom", "whose", "where", "which", "why", "how", "did", "does"])
 _WEIGHT_OF_HAN: Final = 3  # a character says as much as three letters
 
 
@@ -188,13 +189,26 @@ def _by_script(sample: str) -> str:
 
 
 def _by_words(words: list[str]) -> str:
-    scores: Counter[str] = Counter()
-    for word, times in Counter(words).items():
-        for code, weight in _WEIGHTS.get(word, {}).items():
-            scores[code] += weight * min(times, 1 + len(words) // 20)  # type: ignore[assignment]
+    scores = _scores(words)
     if not scores:
         return ""
     (best, most), *others = scores.most_common(2)
     second = others[0][1] if others else 0
     enough = most >= _MIN_WORDS and most >= _MIN_SHARE * len(words)
     return best if enough and most >= _MIN_LEAD * second else ""
+
+
+def _scores(words: list[str]) -> Counter[str]:
+    scores: Counter[str] = Counter()
+    for word, times in Counter(words).items():
+        for code, weight in _WEIGHTS.get(word, {}).items():
+            scores[code] += weight * min(times, 1 + len(words) // 20)  # type: ignore[assignment]
+    return scores
+
+
+def asks_in_english(question: str) -> bool:
+    """A guess from few words, for what does no harm in a question of another language: it has more of English than of any other."""
+    words = _WORD.findall(question.lower().replace("’", "'"))
+    scores = _scores(words)
+    english = scores.pop("en", 0) + len(_ASKING.intersection(words))
+    return english >= 1 and english > max(scores.values(), default=0) and "¿" not in question

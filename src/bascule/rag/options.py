@@ -25,6 +25,7 @@ class RagOptions(msgspec.Struct, frozen=True, kw_only=True):
     rerank_depth         how many of the fused hits are reranked
     sentence_vectors     most sentences embedded to choose an extractive answer's; 0 compares words only
     extract_sentences    most sentences of an extractive answer
+    doubt_max            an extractive answer is refused (`not_said`) above this doubt; 1 never refuses for it
     rerank_timeout_s     how long a Reranker may take; after it the order is that of the features
     helper_model         the name of the model that is asked between the steps; "" for chat_model
     helper_timeout_s     how long each such call may take, within the question's deadline
@@ -62,6 +63,7 @@ class RagOptions(msgspec.Struct, frozen=True, kw_only=True):
     repair: bool = False
     sentence_vectors: int = 12
     extract_sentences: int = 3
+    doubt_max: float = 0.82
     prompt_key: bytes = b""
     prompt_version: str = "answer.v1"
     answer_tokens: int = 700

@@ -184,8 +184,8 @@ def names(sentence: str) -> list[str]:
 
 def _same_polarity(sentence: str, window: str) -> bool:
     """No content word they share may be negated in one and only plain in the other."""
-    said_no, said_yes = _polarity(sentence)
-    shown_no, shown_yes = _polarity(window)
+    said_no, said_yes = polarity(sentence)
+    shown_no, shown_yes = polarity(window)
     claimed_against = {w for w in said_no if w in shown_yes and w not in shown_no}
     denied = {w for w in said_yes - said_no if w in shown_no and w not in shown_yes}
     if said_no and not shown_no:
@@ -193,7 +193,7 @@ def _same_polarity(sentence: str, window: str) -> bool:
     return not claimed_against and not denied
 
 
-def _polarity(text: str) -> tuple[set[str], set[str]]:
+def polarity(text: str) -> tuple[set[str], set[str]]:
     """Content roots within reach of a negator (up to five words on, same clause), and the others."""
     negated: set[str] = set()
     plain: set[str] = set()

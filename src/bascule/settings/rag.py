@@ -93,6 +93,13 @@ class RagSettings(Section):
     repair: bool = Field(
         False, description="Ask the chat model once more for sentences that its passages did not support."
     )
+    doubt_max: float = Field(
+        0.82,
+        ge=0,
+        le=1,
+        description="An extractive answer is refused above this probability that the passages use the words of the question and"
+        " do not say what it asks; 1 never refuses for it.",
+    )
     dense_weight: float = Field(0.3, ge=0, le=1, description="Share of the dense score in the fused score.")
     fusion: Literal["scores", "ranks", "distribution"] = Field(
         "scores",

@@ -20,6 +20,7 @@ LACKS: Final = {
 }
 REASONS: Final = {
     "no_evidence": "Nothing in the documents you may read answers this question.",
+    "not_said": "The documents you may read are about this, but do not seem to say what you ask.",
     "unsupported": "An answer was written, but its sources do not support it, so it is not shown.",
     "empty_collection": "There is nothing to read in this collection yet.",
     "upstream_error": "The chat model did not answer.",
