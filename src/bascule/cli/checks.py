@@ -59,6 +59,7 @@ async def _stores(settings: Settings, tenant: str) -> list[Finding]:
         findings = [checks.Finding(name="catalogue", state="ok", text="it opens, and its schema is this version's")]
         findings += [checks.Finding(name="degraded", state="warn", text=note) for note in app.degraded]
         findings += await checks.shared_state(app.state)
+        findings += checks.wall(await app.catalogue.wall())
         tenants = {tenant, *(owner for owner, _ in await app.catalogue.live_documents())}
         if app.store is not None:
             findings += await checks.agreement(app.catalogue, app.store, tenants)

@@ -30,6 +30,7 @@ from bascule.db.routes import SqlRoutes
 from bascule.db.source_runs import SqlSourceRuns
 from bascule.db.sources import SqlSources
 from bascule.db.traces import SqlTraces
+from bascule.db.wall import WallState, raise_wall, wall_state
 from bascule.db.work import SqlWork
 
 
@@ -62,6 +63,10 @@ class SqlCatalogue(
         super().__init__(database)
         self._call_database = call_database
 
+    async def wall(self) -> WallState:
+        """Whether the database's own row-level security stands behind the reads for a principal."""
+        return await wall_state(self._database)
+
 
 @asynccontextmanager
 async def connect(url: str, calls_url: str) -> AsyncGenerator[SqlCatalogue]:
@@ -76,6 +81,7 @@ async def connect(url: str, calls_url: str) -> AsyncGenerator[SqlCatalogue]:
         try:
             await _prepare(database, "catalogue")
             await _prepare(call_database, "calls")
+            await raise_wall(database)
             yield SqlCatalogue(database, call_database)
         finally:
             await call_database.close()

@@ -56,7 +56,7 @@ class SqlDocuments(Store):
         return await self._write(lambda c: _ensure_collection(c, principal, name, by, rights))
 
     async def collections(self, principal: Principal) -> list[Collection]:
-        return await self._read(lambda c: readable_collections(c, principal, None))
+        return await self._read_for(principal, lambda c: readable_collections(c, principal, None))
 
     async def accept(self, principal: Principal, collection: Collection, items: Sequence[NewDocument]) -> Job:
         need_scope(principal, SCOPE_INGEST)
@@ -65,13 +65,13 @@ class SqlDocuments(Store):
     async def documents(
         self, principal: Principal, collection: str | None, limit: int, after: str | None
     ) -> list[Document]:
-        return await self._read(lambda c: _documents(c, principal, collection, limit, after))
+        return await self._read_for(principal, lambda c: _documents(c, principal, collection, limit, after))
 
     async def document(self, principal: Principal, document_id: str) -> Document:
-        return await self._read(lambda c: document_of(_visible_row(c, principal, document_id)))
+        return await self._read_for(principal, lambda c: document_of(_visible_row(c, principal, document_id)))
 
     async def document_chunks(self, principal: Principal, document_id: str) -> list[VisibleChunk]:
-        return await self._read(lambda c: _document_chunks(c, principal, document_id))
+        return await self._read_for(principal, lambda c: _document_chunks(c, principal, document_id))
 
     async def delete_document(self, principal: Principal, document_id: str) -> None:
         done = await self._write(lambda c: delete_document(c, principal, document_id))

@@ -46,6 +46,7 @@ class Database:
         """
         parsed = _parse(url)
         self.sqlite = parsed.get_backend_name() == "sqlite"
+        self.walled = False  # see db/wall.py
         self.engine = _sqlite_engine(parsed, durable) if self.sqlite else _postgres_engine(parsed)
         threads = READERS if self.sqlite else POSTGRES_THREADS
         self._readers = ThreadPoolExecutor(threads, thread_name_prefix="catalogue-read")

@@ -15,7 +15,7 @@ from bascule.db.values import DOCUMENT_ROWS, document_of
 
 class SqlNamed(Store):
     async def documents_named(self, principal: Principal, name: str, limit: int) -> list[Document]:
-        return await self._read(lambda c: _named(c, principal, name, limit))
+        return await self._read_for(principal, lambda c: _named(c, principal, name, limit))
 
 
 def _named(connection: Connection, principal: Principal, name: str, limit: int) -> list[Document]:

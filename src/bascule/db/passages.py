@@ -23,10 +23,10 @@ BATCH = 500  # parameters in one IN list
 
 class SqlPassages(Store):
     async def readable_collections(self, principal: Principal, names: Sequence[str] | None) -> list[Collection]:
-        return await self._read(lambda c: readable_collections(c, principal, names))
+        return await self._read_for(principal, lambda c: readable_collections(c, principal, names))
 
     async def readable_acl_ids(self, principal: Principal) -> frozenset[int]:
-        return await self._read(lambda c: frozenset(c.execute(readable_acls(principal)).scalars()))
+        return await self._read_for(principal, lambda c: frozenset(c.execute(readable_acls(principal)).scalars()))
 
     async def check(
         self,
@@ -35,7 +35,7 @@ class SqlPassages(Store):
         collection_ids: frozenset[str],
         where: Filter = EVERYTHING,
     ) -> dict[str, VisibleChunk]:
-        return await self._read(lambda c: _check(c, principal, chunk_ids, collection_ids, where))
+        return await self._read_for(principal, lambda c: _check(c, principal, chunk_ids, collection_ids, where))
 
     async def matching_documents(
         self, principal: Principal, collection_ids: frozenset[str], where: Filter, most: int
@@ -43,10 +43,10 @@ class SqlPassages(Store):
         return await self._read(lambda c: matching_documents(c, principal, collection_ids, where, most))
 
     async def neighbours(self, principal: Principal, chunk_id: str, before: int, after: int) -> list[VisibleChunk]:
-        return await self._read(lambda c: _neighbours(c, principal, chunk_id, before, after))
+        return await self._read_for(principal, lambda c: _neighbours(c, principal, chunk_id, before, after))
 
     async def passage(self, principal: Principal, chunk_id: str) -> VisibleChunk:
-        return await self._read(lambda c: _passage(c, principal, chunk_id))
+        return await self._read_for(principal, lambda c: _passage(c, principal, chunk_id))
 
 
 def may_see_collection(principal: Principal) -> ColumnElement[bool]:

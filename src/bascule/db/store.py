@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from bascule.core.errors import ScopeMissing
 from bascule.core.principals import Principal
 from bascule.db.engine import Database
+from bascule.db.wall import enter
 
 T = TypeVar("T")
 
@@ -20,6 +21,17 @@ class Store:
 
     async def _read(self, work: Callable[[Connection], T]) -> T:
         return await self._database.read(work)
+
+    async def _read_for(self, principal: Principal, work: Callable[[Connection], T]) -> T:
+        """`_read`, where the database itself shows nothing that this principal may not read, if it can (db/wall.py)."""
+        if not self._database.walled:
+            return await self._database.read(work)
+
+        def behind(connection: Connection) -> T:
+            enter(connection, principal)
+            return work(connection)
+
+        return await self._database.read(behind)
 
     async def _write(self, work: Callable[[Connection], T]) -> T:
         return await self._database.write(work)

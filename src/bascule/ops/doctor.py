@@ -19,6 +19,7 @@ from bascule.core.state import StateStore
 from bascule.core.vectors import VectorStore
 
 if TYPE_CHECKING:
+    from bascule.db.wall import WallState
     from bascule.settings import Settings
 
 State = Literal["ok", "warn", "fail"]
@@ -134,6 +135,21 @@ async def agreement(work: Work, store: VectorStore, tenants: Iterable[str]) -> l
     return [
         Finding(name="index", state="fail", text=text, fix="stop the server, remove the index files, start it again")
     ]
+
+
+def wall(state: WallState) -> list[Finding]:
+    """Whether row-level security of Postgres stands behind the catalogue's own checks."""
+    if state == "none":
+        return []
+    if state == "stands":
+        return [Finding(name="wall", state="ok", text="row-level security is in force for questions and lists")]
+    if state == "superuser":
+        fix = "let catalogue.url log in as a role that is no superuser, has no BYPASSRLS and owns the tables"
+        text = "the login is above row-level security: reads lay its rights down, and nothing holds it to that"
+        return [Finding(name="wall", state="warn", text=text, fix=fix)]
+    fix = "as a superuser: CREATE ROLE bascule_reader NOLOGIN; GRANT bascule_reader TO (the login in catalogue.url);"
+    text = "row-level security is not in force: the queries alone keep tenants and rights apart"
+    return [Finding(name="wall", state="warn", text=text, fix=fix + " then start the server again")]
 
 
 async def shared_state(store: StateStore) -> list[Finding]:

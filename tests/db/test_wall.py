@@ -1,0 +1,80 @@
+"""The second wall: on Postgres, a query that forgets its filters sees nothing that is not the asker's."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import make_url
+
+from bascule.core.principals import Principal
+from bascule.core.rights import Rights
+from bascule.db.catalogue import SqlCatalogue, connect
+from bascule.db.wall import ROLE
+from bascule.ops.doctor import wall
+from bascule.testing.catalogue_world import World, admin, person
+from bascule.testing.postgres import server
+
+
+@pytest.fixture
+async def opened() -> AsyncGenerator[SqlCatalogue]:
+    url = server().new_database()
+    async with connect(url, url) as catalogue:
+        await World(catalogue).add("open", "for all", rights=Rights.of(["public"]))
+        await World(catalogue).add("pay", "for people", rights=Rights.of(["group:hr"], ["user:bob"]))
+        await World(catalogue, "other").add("theirs", "foreign", rights=Rights.of(["public"]))
+        yield catalogue
+
+
+async def _all(catalogue: SqlCatalogue, principal: Principal) -> tuple[set[str], set[str]]:
+    """What queries without any filter show on the connection that questions use."""
+    texts = await catalogue._read_for(principal, lambda c: set(c.execute(sa.text("SELECT text FROM chunks")).scalars()))
+    names = "SELECT external_id FROM documents"
+    return texts, await catalogue._read_for(principal, lambda c: set(c.execute(sa.text(names)).scalars()))
+
+
+async def test_a_query_that_forgets_tenant_and_rights_shows_only_what_is_the_askers(opened: SqlCatalogue) -> None:
+    assert await _all(opened, person("ann")) == ({"for all"}, {"open"})
+    assert await _all(opened, person("eve", "hr")) == ({"for all", "for people"}, {"open", "pay"})
+    assert await _all(opened, person("bob", "hr")) == ({"for all"}, {"open"})
+    assert await _all(opened, admin()) == ({"for all", "for people"}, {"open", "pay"})
+    assert await _all(opened, admin("other")) == ({"foreign"}, {"theirs"})
+    assert await _all(opened, person("o'hara\0\ud800", 'a"b\\')) == ({"for all"}, {"open"})
+
+
+async def test_a_transaction_that_names_nobody_sees_nothing_and_none_may_write(opened: SqlCatalogue) -> None:
+    def nobody(connection: sa.Connection, statement: str) -> list[object]:
+        connection.execute(sa.text(f"SET LOCAL ROLE {ROLE}"))
+        return list(connection.execute(sa.text(statement)).scalars())
+
+    await _all(opened, admin())  # what it set must not outlive its transaction
+    for table in ("documents", "chunks", "collections", "acls"):
+        assert await opened._read(lambda c, table=table: nobody(c, f"SELECT id FROM {table}")) == []
+    for statement in ("DELETE FROM chunks RETURNING id", "SELECT id FROM keys"):
+        with pytest.raises(Exception, match="did not answer"):
+            await opened._write(lambda c, statement=statement: nobody(c, statement))
+    assert len(await opened.live_documents()) == 3
+
+
+async def test_doctor_says_whether_the_wall_stands() -> None:
+    url = make_url(server().new_database())
+    with psycopg.connect(host=str(url.query["host"]), user="postgres", dbname="postgres", autocommit=True) as root:
+        root.execute(f"CREATE ROLE wall_login LOGIN; ALTER DATABASE {url.database} OWNER TO wall_login".encode())
+        own = url.set(username="wall_login").render_as_string()
+        root.execute(
+            f"DO $$ BEGIN CREATE ROLE {ROLE} NOLOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$".encode()
+        )
+        async with connect(own, own) as catalogue:
+            await World(catalogue).add("a", "text")
+            (found,) = wall(await catalogue.wall())
+            assert found.state == "warn" and f"GRANT {ROLE}" in found.fix
+        root.execute(f"GRANT {ROLE} TO wall_login".encode())
+    async with connect(own, own) as catalogue:
+        assert [line.state for line in wall(await catalogue.wall())] == ["ok"]
+        assert await _all(catalogue, admin()) == ({"text"}, {"a"})
+        assert await _all(catalogue, admin("other")) == (set(), set())
+    above = url.render_as_string()
+    async with connect(above, above) as catalogue:
+        assert [line.state for line in wall(await catalogue.wall())] == ["warn"]
