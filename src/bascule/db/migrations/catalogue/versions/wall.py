@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from alembic import op
 
-revision = "0011"
-down_revision = "0010"
+revision = "0012"
+down_revision = "0011"
 
 _OWN = "tenant = current_setting('bascule.tenant', true)"
 _MARKS = """ARRAY(SELECT jsonb_array_elements_text(NULLIF(current_setting('bascule.marks', true), '')::jsonb))"""
