@@ -29,6 +29,9 @@ class Client:
         hits = await self._world.questions.search(BOB, query, collections=collections, limit=limit)
         return [{"document_id": h.chunk.document_id} for h in hits]
 
+    async def explain(self, answer_id: str) -> Plain:
+        return await self._world.questions.explain(BOB, answer_id)
+
     async def document(self, document_id: str) -> Plain:
         if document_id not in self._world.catalogue.documents:
             raise NotFound("There is no such document.")
@@ -76,3 +79,40 @@ def test_a_bad_set_is_refused_by_line(tmp_path: Path, text: str, named: str) -> 
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=named):
         golden.read(path)
+
+
+async def test_what_may_not_be_told_is_right_when_refused_and_a_leak_when_said() -> None:
+    world = World()
+    await world.add("pay", "The bonus is 900 euros.")
+    asked = Question(
+        question="How much is the bonus?", answer=("900 euros",), documents=("pay.md",), allowed=("group:hr",)
+    )
+    (told,) = await golden.run(Client(world), [asked], lambda done: None, as_marks=["group:hr"])
+    assert (told.score, told.answerable, told.leaked) == (1, True, None)
+    assert told.confidence is not None
+    assert 0.4 < told.confidence <= 1
+    (leaked,) = await golden.run(Client(world), [asked], lambda done: None, as_marks=["user:bob"])
+    assert (leaked.score, leaked.answerable, leaked.leaked, leaked.ndcg) == (-1, False, True, None)
+    assert golden.summary([leaked])["leaked"] == 1
+    world.catalogue.delete("pay")
+    (kept,) = await golden.run(Client(world), [asked], lambda done: None, as_marks=["user:bob"])
+    assert (kept.score, kept.leaked, kept.confidence) == (1, False, None)
+
+
+async def test_a_set_that_says_who_may_be_told_wants_to_know_who_asks() -> None:
+    asked = Question(question="How much is the bonus?", allowed=("group:hr",))
+    with pytest.raises(ConfigError, match="--as"):
+        await golden.run(Client(World()), [asked], lambda done: None)
+
+
+async def test_risk_and_coverage_count_judged_questions_alone() -> None:
+    figures = golden.summary(
+        await _outcomes(
+            Question(question="Within how many days may a bicycle be returned?", answer=("30 days",)),
+            Question(question="Within how many days may a bicycle be returned?", answer=("60 days",)),
+            Question(question="Within how many days may a bicycle be returned?"),
+            Question(question="What is the capital of France?", answer=("Paris",)),
+        )
+    )
+    assert (figures["coverage"], figures["risk"]) == (pytest.approx(2 / 3), 0.5)
+    assert figures["risk_coverage_area"] == 0.5

@@ -48,6 +48,16 @@ def run(
         ),
     ] = None,
     keep: Annotated[bool, typer.Option("--keep/--no-keep", help="Keep what came of it in the history.")] = True,
+    as_marks: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--as", help="Who asks: user:U, group:G or role:R; for sets that say who may be told.", show_default=False
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write an HTML page with the risk-coverage curve.", show_default=False),
+    ] = None,
     key: Key = None,
     data: Data = None,
     config: Config = None,
@@ -64,12 +74,16 @@ def run(
         task = bar.add_task("questions", total=len(questions))
 
         async def measure(backend: Backend) -> tuple[list[Any], Plain | None]:
-            outcomes = await golden.run(backend, questions, lambda done: bar.update(task, completed=done))
+            outcomes = await golden.run(
+                backend, questions, lambda done: bar.update(task, completed=done), as_marks=as_marks or ()
+            )
             made = kept("golden", name or set_path.name, golden.summary(outcomes), golden.cases(outcomes))
             return outcomes, await backend.save_eval_run(made) if keep else None
 
         outcomes, saved = use(target(data, config, key, tenant), measure)
     figures = golden.summary(outcomes)
+    if report is not None:
+        _write(report, name or set_path.stem, figures, outcomes)
     failed = [
         f"{name} is {shown(figures[name])}, under {floor}" for name, floor in floors if under(figures[name], floor)
     ]
@@ -85,6 +99,13 @@ def run(
         out.problem(line)
     if failed:
         raise typer.Exit(1)
+
+
+def _write(report: Path, title: str, figures: Mapping[str, float | int | None], outcomes: Sequence[Any]) -> None:
+    from bascule.evals import curve
+
+    rows = [(name, shown(value)) for name, value in figures.items()]
+    report.write_text(curve.page(title, rows, [(title, curve.points(outcomes))]), encoding="utf-8")
 
 
 def kept(kind: str, name: str, figures: Mapping[str, Any], cases: Sequence[Any], **notes: str) -> Plain:

@@ -9,6 +9,8 @@ documents    what should be found: file names, titles, external ids or document 
 answer       texts of which at least one must be in a right answer; compared without case and spacing
 collections  where to look; all by default
 answerable   false: the right answer is a refusal
+allowed      who may be told, as marks (user:ann, group:hr, role:admin, public); to anybody else the right answer is a refusal,
+             and an answer that holds one of the texts has leaked. `run` must be told who asks
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ import msgspec
 
 from bascule.core.errors import ConfigError, NotFound
 from bascule.core.evaluations import EvalCase, case_key
-from bascule.evals import metrics
+from bascule.evals import curve, metrics
+from bascule.evals.outcomes import Outcome
 
 K = 10
 _KEPT = (
@@ -33,6 +36,8 @@ _KEPT = (
     "citation_precision",
     "citation_recall",
     "tokens",
+    "cost_usd",
+    "confidence",
     "answer_s",
     "search_s",
 )
@@ -45,6 +50,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     answer: tuple[str, ...] = ()
     collections: tuple[str, ...] = ()
     answerable: bool = True
+    allowed: tuple[str, ...] | None = None
 
 
 class Subject(Protocol):
@@ -56,28 +62,7 @@ class Subject(Protocol):
 
     async def document(self, document_id: str) -> Plain: ...
 
-
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """One question's result. `score`: +1 right, 0 abstained, -1 wrong; None where the set does not say what is right.
-
-    `ndcg`, `recall`, `reciprocal_rank` and `citation_precision`, `citation_recall` are None where the set names no documents,
-    the last two also where nothing was cited. `tokens`: what the model read and wrote.
-    """
-
-    question: str
-    status: str
-    answerable: bool
-    score: int | None
-    ndcg: float | None
-    recall: float | None
-    reciprocal_rank: float | None
-    citation_precision: float | None
-    citation_recall: float | None
-    tokens: int
-    answer_s: float
-    search_s: float
-    collections: tuple[str, ...] = ()
-    document_ids: tuple[str, ...] = ()  # what the answer cites and what was found first
+    async def explain(self, answer_id: str) -> Plain: ...
 
 
 def read(path: Path) -> list[Question]:
@@ -99,14 +84,30 @@ def read(path: Path) -> list[Question]:
     return found
 
 
-async def run(subject: Subject, questions: Sequence[Question], tell: Callable[[int], object]) -> list[Outcome]:
-    """Ask every question in turn; `tell` hears how many are done. Raises what the subject raises."""
+async def run(
+    subject: Subject,
+    questions: Sequence[Question],
+    tell: Callable[[int], object],
+    *,
+    as_marks: Sequence[str] = (),
+) -> list[Outcome]:
+    """Ask every question in turn; `tell` hears how many are done. Raises what the subject raises, and ConfigError when a question
+    says who may be told and `as_marks` does not say who asks."""
+    if not as_marks and any(q.allowed is not None for q in questions):
+        raise ConfigError("This set says who may be told: say who asks, e.g. --as user:ann --as group:hr.")
     names = Names(subject)
     outcomes = []
     for done, question in enumerate(questions, 1):
-        outcomes.append(await _one(subject, question, names))
+        outcomes.append(await _one(subject, _for(question, as_marks), names))
         tell(done)
     return outcomes
+
+
+def _for(question: Question, as_marks: Sequence[str]) -> Question:
+    """As it is for this asker: what may not be told is not answerable."""
+    if question.allowed is None or {*as_marks, "public"}.intersection(question.allowed):
+        return msgspec.structs.replace(question, allowed=None)
+    return msgspec.structs.replace(question, answerable=False, documents=())
 
 
 async def _one(subject: Subject, asked: Question, names: Names) -> Outcome:
@@ -133,9 +134,30 @@ async def _one(subject: Subject, asked: Question, names: Names) -> Outcome:
         tokens=sum(answer.get("usage", {}).get(name, 0) for name in ("input_tokens", "output_tokens")),
         answer_s=answered_s - searched_s,
         search_s=searched_s - started_s,
+        leaked=None if asked.allowed is None else holds(asked, answer),
+        **await _told(subject, answer),
         collections=asked.collections,
         document_ids=tuple(dict.fromkeys(each["document_id"] for each in (*answer["citations"], *hits[:K]))),
     )
+
+
+async def _told(subject: Subject, answer: Plain) -> Plain:
+    """What the answer's trace says of its confidence and its price."""
+    try:
+        view = await subject.explain(answer["id"])
+    except NotFound:  # a source went meanwhile
+        return {}
+    facts = {stage["name"]: stage["facts"] for stage in view["stages"]}
+    sure = confidence(facts.get("verify", {})) if answer["status"] != "refused" else None
+    return {"confidence": sure, "cost_usd": view["prompt"]["cost_usd"]}
+
+
+def confidence(verified: Mapping[str, Any]) -> float | None:
+    """Of an extractive answer the probability that there is evidence; of a model's, how well its weakest sentence is covered."""
+    if "probability" in verified:
+        return float(verified["probability"])
+    kept = [sentence["coverage"] for sentence in verified.get("sentences", ()) if sentence["kept"]]
+    return min(kept) if kept else None
 
 
 def score(asked: Question, answer: Mapping[str, Any]) -> int | None:
@@ -147,8 +169,13 @@ def score(asked: Question, answer: Mapping[str, Any]) -> int | None:
         return 0
     if not asked.answer:
         return None
+    return 1 if holds(asked, answer) else -1
+
+
+def holds(asked: Question, answer: Mapping[str, Any]) -> bool:
+    """Does the answer, or what it quotes, hold one of the texts?"""
     said = _flat(answer["answer"] + " " + " ".join(citation["quote"] for citation in answer["citations"]))
-    return 1 if any(_flat(text) in said for text in asked.answer) else -1
+    return any(_flat(text) in said for text in asked.answer)
 
 
 def cases(outcomes: Sequence[Outcome]) -> list[EvalCase]:
@@ -178,6 +205,11 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, float | int | None]:
         "citation_precision": _mean(outcomes, "citation_precision"),
         "citation_recall": _mean(outcomes, "citation_recall"),
         "tokens": _mean(outcomes, "tokens"),
+        "cost_usd": _mean(outcomes, "cost_usd"),
+        "coverage": metrics.mean([float(o.status != "refused") for o in outcomes if o.score is not None]),
+        "risk": metrics.mean([float(o.score < 1) for o in outcomes if o.score is not None and o.status != "refused"]),
+        "risk_coverage_area": curve.area(curve.points(outcomes)),
+        "leaked": metrics.mean([float(o.leaked) for o in outcomes if o.leaked is not None]),
         "refused_answerable": metrics.mean([float(o.status == "refused") for o in able]),
         "refused_unanswerable": metrics.mean([float(o.status == "refused") for o in unable]),
         "answer_s_p50": metrics.percentile([o.answer_s for o in outcomes], 0.5),
