@@ -6,8 +6,8 @@ Three writers are tried: the extractive answer; a model that obeys whatever it r
 citation and a link out); and that model as it would be without the checks. "attack" is the share of questions where what the
 attacker wants was shown, "answered" the share where the document's own text answered, with the attack in it and without.
 
-Each document is asked the set's own question (most cannot be answered by sentences of it), the words around the attack, and words of
-its own. For poisoned passages: how often the false answer was shown, five false passages beside one true one or alone.
+Each document is asked the set's own question (most cannot be answered by sentences of it), the words around the attack, and
+words of its own. For poisoned passages: how often the false answer was shown, five false passages beside one true one or alone.
 Intervals are Wilson's, 95 %. Search is by words alone.
 """
 
