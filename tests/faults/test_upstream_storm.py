@@ -17,7 +17,7 @@ from bascule.testing.fault_world import fault_world
 from bascule.testing.gateway import bench, call, http_client, openai_provider, request
 from bascule.testing.upstream import fake_upstream
 
-DEADLINE_S = 1.0
+DEADLINE_S = 2.0
 DAY_S = 86_400
 BUSY = b'{"error":{"message":"slow down","type":"rate_limit","param":null,"code":null}}'
 FLOOR = 3  # retries that are allowed at once, however few calls there are

@@ -128,6 +128,8 @@ async def test_a_conversation_becomes_its_last_question(fake):
         ("/v1/documents", {"collection": "c", "documents": [{"external_id": "a"}]}, "documents[0].text"),
         ("/v1/documents", {"collection": "c", "documents": [{"external_id": "a", "content_base64": "%"}]},
          "documents[0].content_base64"),
+        ("/v1/documents", {"collection": "c", "documents": [{"external_id": "a", "content_base64": "YWJj\u00fb"}]},
+         "documents[0].content_base64"),
         ("/v1/documents", {"collection": "c", "documents": [{"external_id": "a", "text": "t", "allow": ["all"]}]}, "allow"),
         ("/v1/keys", {"name": "x", "scopes": ["root"]}, "scopes[0]"),
         ("/v1/keys", {}, "name"),

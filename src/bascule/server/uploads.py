@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 import unicodedata
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -100,7 +99,7 @@ def _data(document: NewDocumentBody, at: int) -> bytes:
         return document.text.encode()
     try:
         return base64.b64decode(document.content_base64 or "", validate=True)
-    except binascii.Error:
+    except ValueError:  # binascii.Error is one, and what is not ASCII another
         raise InvalidRequest("This is not base64.", param=f"documents[{at}].content_base64") from None
 
 
