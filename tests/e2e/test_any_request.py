@@ -11,7 +11,7 @@ from pathlib import Path
 from bascule.settings import Exact
 from bascule.testing.running import running
 
-EXAMPLES = 300 if os.environ.get("BASCULE_TEST_FULL") else 5
+EXAMPLES = 300 if os.environ.get("BASCULE_TEST_FULL") else 3
 
 
 async def test_no_request_of_any_shape_is_a_server_error(tmp_path: Path) -> None:
