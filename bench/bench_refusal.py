@@ -134,8 +134,7 @@ async def ask(bench: Bench, asked: Sequence[Row], sample: int) -> list[Row]:
 
 
 async def run(data: Path, sample: int) -> list[Row]:
-    _, asked = _load(data / "squad2")
-    collection, _ = _load(data / "squad2")
+    collection, asked = _load(data / "squad2")
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         resources = Resources(

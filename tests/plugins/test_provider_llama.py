@@ -7,7 +7,7 @@ import json
 import os
 import signal
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +137,26 @@ async def test_a_child_that_keeps_dying_is_not_started_over_and_over(provider: L
     with pytest.raises(UpstreamUnavailable) as caught:
         await provider.chat(request("How heavy?", model="local"), call())
     assert 0 < (caught.value.retry_after_s or 0) <= processes.AGAIN_S
+
+
+async def test_a_caller_who_leaves_does_not_end_a_start(
+    provider: LlamaProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "AGAIN_S", 0.0)
+    first = _pid(provider)
+    os.kill(first, signal.SIGKILL)
+
+    async def starting() -> bool:
+        if provider._process._starting is None:
+            with suppress(UpstreamError, TimeoutError):
+                await asyncio.wait_for(provider.chat(request("How heavy?", model="local"), call()), 0.02)
+        return provider._process._starting is not None
+
+    await until(starting, 30)
+    begun = provider._process._starting
+    assert (await provider.chat(request("How heavy?", model="local"), call(timeout_s=30.0))).text == SENTENCE
+    assert provider._process._starting is begun, "the start that the first caller began is the one that answers"
+    assert _pid(provider) != first
 
 
 async def test_no_child_is_left(tmp_path: Path, http: HttpClient) -> None:

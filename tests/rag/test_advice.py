@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -10,8 +11,9 @@ import msgspec
 import pytest
 
 from bascule.core.calls import Call
+from bascule.core.chat import ChatRequest, ChatResponse
 from bascule.core.documents import Answer, VisibleChunk
-from bascule.core.errors import BasculeError, LimitExceeded, PolicyRefused, UpstreamUnavailable
+from bascule.core.errors import BasculeError, LimitExceeded, PolicyRefused, UpstreamTimeout, UpstreamUnavailable
 from bascule.core.principals import Principal
 from bascule.rag.options import RagOptions
 from bascule.testing.rag_fakes import RecitingModel, World
@@ -291,3 +293,28 @@ async def test_nothing_is_asked_that_is_not_switched_on() -> None:
     await world.questions.answer(BOB, QUESTION, messages=BEFORE)
     assert world.chat is not None
     assert len(world.chat.requests) == 1
+
+
+class Slow(RecitingModel):
+    """Answers at once; advice takes as long as it may."""
+
+    async def chat(self, request: ChatRequest, call: Call) -> ChatResponse:
+        if any(word in str(request.view["messages"][0]["content"]) for word in (STANDALONE, SPLIT, HOP)):
+            await asyncio.sleep(call.deadline.left_s())
+            raise UpstreamTimeout("The request's deadline ran out.")
+        return await super().chat(request, call)
+
+
+async def test_steps_that_are_all_slow_leave_time_for_the_answer() -> None:
+    options = RagOptions(chat_model="fast", rewrite="model", subquestions=2, hops=1, timeout_s=1.5)
+    world = World(chat=Slow("It weighs 2 kg [1]."), options=options)
+    await world.add("tent", "The Aurora tent weighs 2 kg.")
+    answer = await world.questions.answer(BOB, "And how heavy is it?", messages=BEFORE)
+    assert (answer.status, answer.model, answer.answer) == ("answered", "fast", "It weighs 2 kg. [1]")
+
+
+async def test_a_repair_that_gives_up_does_not_change_why_nothing_was_said() -> None:
+    world = await _world("Refunds take 9 working days [1].", {REPAIR: "NO_ANSWER"}, repair=True)
+    await world.add("page", PAGE)
+    answer = await world.questions.answer(BOB, QUESTION)
+    assert (answer.status, answer.reason) == ("refused", "unsupported")

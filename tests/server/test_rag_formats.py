@@ -12,7 +12,8 @@ import pytest
 
 from bascule.core.errors import UpstreamTimeout
 from bascule.server import exchange
-from bascule.testing.server import CHATTER, DOCUMENT, READER, FakeApp, FakeEvent, an_answer, serving
+from bascule.testing.server import CHATTER, DOCUMENT, READER, FakeApp, an_answer, serving
+from bascule.testing.server_questions import FakeEvent
 
 MESSAGES = "/v1/messages"
 RESPONSES = "/v1/responses"

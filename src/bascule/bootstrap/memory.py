@@ -30,4 +30,5 @@ def _find() -> Callable[[int], int] | None:
     except (OSError, AttributeError, TypeError):
         return None
     found.argtypes, found.restype = [ctypes.c_size_t], ctypes.c_int
-    return found  # type: ignore[no-any-return]
+    trim: Callable[[int], int] = found
+    return trim

@@ -33,7 +33,7 @@ class EvalCase(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EvalRun(msgspec.Struct, frozen=True, kw_only=True):
-    """`kind`: golden, ranking or injection. `notes`: what was asked of it (a sample, a seed, Bascule's version)."""
+    """`kind`: golden or ranking. `notes`: what was asked of it (a sample, a seed, Bascule's version)."""
 
     id: str
     tenant: str

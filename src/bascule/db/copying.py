@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator, Collection, Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -59,10 +60,10 @@ async def copy(
 ) -> AsyncIterator[tuple[int, Key]]:
     """Yields, after each page is committed, its number of rows and the key to go on after. Raises StorageError."""
     while True:
-        page = await source.read(lambda c, after=after: _page(c, table, chosen, after))  # type: ignore[misc]
+        page = await source.read(partial(_page, table=table, chosen=chosen, after=after))
         if not page:
             return
-        await target.write(lambda c, page=page: insert_new(c, table, page))  # type: ignore[misc]
+        await target.write(partial(insert_new, table=table, rows=page))
         after = [page[-1][column.name] for column in key_of(table)]
         yield len(page), after
 
@@ -115,9 +116,9 @@ async def continue_counting(source: Database, target: Database, tables: Sequence
         column = table.autoincrement_column
         if column is None or table.dialect_options["sqlite"]["autoincrement"] is not True:
             continue
-        last = await source.read(lambda c, t=table, k=column: _last(c, t, k))  # type: ignore[misc]
+        last = await source.read(partial(_last, table=table, column=column))
         if last:
-            await target.write(lambda c, t=table, k=column, n=last: _go_on(c, t, k, n))  # type: ignore[misc]
+            await target.write(partial(_go_on, table=table, column=column, last=last))
 
 
 def _last(connection: Connection, table: Table, column: sa.Column[Any]) -> int:

@@ -7,13 +7,13 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy import ColumnElement, Connection
+from sqlalchemy import Connection
 
 from bascule.core.errors import NotFound
 from bascule.core.evaluations import EvalCase, EvalRun, without_cases
 from bascule.core.principals import Principal
 from bascule.db.eval_tables import eval_case_documents, eval_cases, eval_runs
-from bascule.db.rights import visible
+from bascule.db.rights import made_by, visible
 from bascule.db.store import Store
 from bascule.db.tables import documents
 from bascule.db.values import to_json
@@ -26,7 +26,12 @@ class SqlEvaluations(Store):
         await self._write(lambda c: _save(c, principal, run))
 
     async def eval_runs(self, principal: Principal, limit: int) -> list[EvalRun]:
-        query = sa.select(eval_runs.c.body).where(_own(principal)).order_by(eval_runs.c.id.desc()).limit(limit)
+        query = (
+            sa.select(eval_runs.c.body)
+            .where(made_by(principal, eval_runs))
+            .order_by(eval_runs.c.id.desc())
+            .limit(limit)
+        )
         return await self._read(lambda c: [_run(body) for body in c.execute(query).scalars()])
 
     async def eval_run(self, principal: Principal, run_id: str) -> EvalRun:
@@ -40,16 +45,6 @@ def scrub_cases(connection: Connection, document_id: str) -> None:
         link.document_id == document_id, link.run_id == eval_cases.c.run_id, link.number == eval_cases.c.number
     )
     connection.execute(sa.update(eval_cases).where(touched).values(question="", scrubbed=True))
-
-
-def _own(principal: Principal) -> ColumnElement[bool]:
-    tenant = eval_runs.c.tenant == principal.tenant
-    if principal.is_admin:
-        return tenant
-    if principal.subject:
-        return sa.and_(tenant, eval_runs.c.subject == principal.subject)
-    mine = sa.and_(eval_runs.c.key_id == principal.key_id, eval_runs.c.key_id != "")
-    return sa.and_(tenant, eval_runs.c.subject == "", mine)
 
 
 def _save(connection: Connection, principal: Principal, run: EvalRun) -> None:
@@ -85,7 +80,9 @@ def _readable(connection: Connection, principal: Principal, ids: Iterable[str], 
 
 
 def _whole(connection: Connection, principal: Principal, run_id: str) -> EvalRun:
-    body = connection.execute(sa.select(eval_runs.c.body).where(eval_runs.c.id == run_id, _own(principal))).scalar()
+    body = connection.execute(
+        sa.select(eval_runs.c.body).where(eval_runs.c.id == run_id, made_by(principal, eval_runs))
+    ).scalar()
     if body is None:
         raise NotFound("There is no such evaluation run.")
     links: dict[int, set[str]] = {}

@@ -40,7 +40,7 @@ class SqlPassages(Store):
     async def matching_documents(
         self, principal: Principal, collection_ids: frozenset[str], where: Filter, most: int
     ) -> frozenset[str] | None:
-        return await self._read(lambda c: matching_documents(c, principal, collection_ids, where, most))
+        return await self._read_for(principal, lambda c: matching_documents(c, principal, collection_ids, where, most))
 
     async def neighbours(self, principal: Principal, chunk_id: str, before: int, after: int) -> list[VisibleChunk]:
         return await self._read_for(principal, lambda c: _neighbours(c, principal, chunk_id, before, after))

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import ColumnElement, Connection, Row, Select
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table
 
 from bascule.core.errors import NotFound, ScopeMissing
 from bascule.core.principals import SCOPE_INGEST, Principal
@@ -57,6 +57,17 @@ def acl_entry_rows(acl_id: int, tenant: str, rights: Rights) -> list[dict[str, A
 
 def rights_of(connection: Connection, acl_id: int) -> Rights:
     return parse_canonical(connection.execute(sa.select(acls.c.canonical).where(acls.c.id == acl_id)).scalar_one())
+
+
+def made_by(principal: Principal, table: Table) -> ColumnElement[bool]:
+    """Rows with `tenant`, `subject` and `key_id` that are the principal's own; of an administrator, all of the tenant's."""
+    tenant = table.c.tenant == principal.tenant
+    if principal.is_admin:
+        return tenant
+    if principal.subject:
+        return sa.and_(tenant, table.c.subject == principal.subject)
+    mine = sa.and_(table.c.key_id == principal.key_id, table.c.key_id != "")
+    return sa.and_(tenant, table.c.subject == "", mine)
 
 
 def _opens(principal: Principal) -> ColumnElement[bool]:

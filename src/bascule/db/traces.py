@@ -6,12 +6,12 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy import ColumnElement, Connection, Row
+from sqlalchemy import Connection, Row
 
 from bascule.core.errors import NotFound
 from bascule.core.principals import Principal
 from bascule.core.traces import Trace
-from bascule.db.rights import visible
+from bascule.db.rights import made_by, visible
 from bascule.db.store import Store
 from bascule.db.tables import documents, trace_documents
 from bascule.db.tables import traces as trace_table
@@ -61,25 +61,17 @@ def _save(connection: Connection, trace: Trace) -> bool:
     return True
 
 
-def _own(principal: Principal) -> ColumnElement[bool]:
-    tenant = trace_table.c.tenant == principal.tenant
-    if principal.is_admin:
-        return tenant
-    if principal.subject:
-        return sa.and_(tenant, trace_table.c.subject == principal.subject)
-    mine = sa.and_(trace_table.c.key_id == principal.key_id, trace_table.c.key_id != "")
-    return sa.and_(tenant, trace_table.c.subject == "", mine)
-
-
 def _trace(connection: Connection, principal: Principal, trace_id: str) -> Trace:
-    row = connection.execute(sa.select(trace_table).where(trace_table.c.id == trace_id, _own(principal))).one_or_none()
+    row = connection.execute(
+        sa.select(trace_table).where(trace_table.c.id == trace_id, made_by(principal, trace_table))
+    ).one_or_none()
     if row is None:
         raise NotFound("There is no such answer.")
     return _shown(connection, principal, row)
 
 
 def _traces(connection: Connection, principal: Principal, limit: int) -> list[Trace]:
-    query = sa.select(trace_table).where(_own(principal)).order_by(trace_table.c.id.desc()).limit(limit)
+    query = sa.select(trace_table).where(made_by(principal, trace_table)).order_by(trace_table.c.id.desc()).limit(limit)
     return [_shown(connection, principal, row) for row in connection.execute(query).all()]
 
 

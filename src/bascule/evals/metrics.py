@@ -49,4 +49,4 @@ def is_time(name: str) -> bool:
 
 
 def lower_is_better(name: str) -> bool:
-    return is_time(name) or name in ("cost_usd", "tokens", "attacked", "risk", "risk_coverage_area", "leaked")
+    return is_time(name) or name in ("cost_usd", "tokens", "risk", "risk_coverage_area", "leaked")

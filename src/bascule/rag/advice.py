@@ -18,7 +18,7 @@ from bascule.core.chat import ChatModel
 from bascule.core.documents import VisibleChunk
 from bascule.core.errors import RequestError, UpstreamError, UpstreamInvalid
 from bascule.rag import prompt
-from bascule.rag.inquiry import Inquiry
+from bascule.rag.inquiry import STEP_SHARE, Inquiry
 from bascule.rag.options import RagOptions
 
 logger = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ class Adviser:
     ) -> str | None:
         """None when the call failed: the step goes on as if it had not been asked. Raises UpstreamTimeout at the deadline."""
         documents = frozenset(chunk.document_id for chunk in chunks)
-        call = ask.call(timeout_s=self._options.helper_timeout_s, document_ids=documents)
+        call = ask.call(timeout_s=self._options.helper_timeout_s, share=STEP_SHARE, document_ids=documents)
         told = {"for": template, "model": self._model}
         try:
             return await self._say(template, values, call, tokens=tokens)

@@ -61,11 +61,12 @@ class ByModel:
                 outcome.degraded.extend(call.degraded)
                 facts |= {"model": ask.model, "cache": call.cache, "usage": outcome.usage, "complete": spoken.complete}
                 facts |= {} if call.cost_usd is None else {"cost_usd": call.cost_usd}
-        if self._options.repair and draft.dropped and spoken.complete:
-            async with aclosing(self._repaired(ask, found, verifier, draft, outcome)) as events:
+        declined = verifier.declined
+        if self._options.repair and draft.dropped and spoken.complete and ask.deadline.left_s():
+            async with aclosing(self._repaired(ask, found, verifier, draft)) as events:
                 async for event in events:
                     yield event
-        _judge(outcome, draft, declined=verifier.declined, complete=spoken.complete)
+        _judge(outcome, draft, declined=declined, complete=spoken.complete)
         trail.note("verify", 0.0, _verified(draft) | verifier.facts)
 
     async def _said(
@@ -82,11 +83,13 @@ class ByModel:
                 yield event
 
     async def _repaired(
-        self, ask: Inquiry, found: Found, verifier: _Verifier, draft: Draft, outcome: Outcome
+        self, ask: Inquiry, found: Found, verifier: _Verifier, draft: Draft
     ) -> AsyncGenerator[AnswerEvent]:
         """Once more for what was dropped. What stands of it is added; the dropped sentences are then made good, all of them
         when the model's second attempt stands whole. A failure leaves the answer partial, as it was."""
-        chunks, wrong = found.packed.chosen, draft.take_dropped()
+        chunks = found.packed.chosen
+        call = ask.call(document_ids=frozenset(c.document_id for c in chunks))
+        wrong = draft.take_dropped()
         values = {
             "passages": "\n".join(prompt.quoted(chunks, self._options.prompt_key)),
             "question": " ".join(ask.question.split()),
@@ -95,7 +98,6 @@ class ByModel:
         request = prompt.fill(
             "repair.v1", values, model=ask.model, most_tokens=self._options.answer_tokens, stream=ask.stream
         )
-        call = ask.call(document_ids=frozenset(c.document_id for c in chunks))
         spoken, stood = Spoken(), len(draft.kept)
         told: dict[str, Any] = {"for": "repair", "model": ask.model, "sentences": len(wrong)}
         try:

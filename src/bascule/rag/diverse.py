@@ -23,7 +23,7 @@ def diversify(hits: Sequence[Hit], *, mmr: float, depth: int, per_document: int)
         ordered = _marginal(ordered[:depth], mmr) + ordered[depth:]
     if per_document > 0:
         ordered = _capped(ordered, per_document)
-    return _falling(ordered) if ordered != list(hits) else ordered
+    return falling(ordered) if ordered != list(hits) else ordered
 
 
 def _marginal(hits: Sequence[Hit], share: float) -> list[Hit]:
@@ -56,7 +56,8 @@ def _capped(hits: Sequence[Hit], most: int) -> list[Hit]:
     return first + later
 
 
-def _falling(hits: Sequence[Hit]) -> list[Hit]:
+def falling(hits: Sequence[Hit]) -> list[Hit]:
+    """With scores that never rise along the list."""
     floor, found = 1.0, []
     for hit in hits:
         floor = min(floor, hit.score)

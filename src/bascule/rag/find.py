@@ -14,7 +14,7 @@ from bascule.core.documents import Hit, VisibleChunk
 from bascule.core.filters import EVERYTHING
 from bascule.rag import alike, prompt
 from bascule.rag.advice import Adviser
-from bascule.rag.diverse import diversify
+from bascule.rag.diverse import diversify, falling
 from bascule.rag.expand import expand
 from bascule.rag.explain import Trail, listed
 from bascule.rag.inquiry import Found, Inquiry
@@ -151,11 +151,7 @@ def _joined(searches: Sequence[_Search]) -> tuple[Retrieved, list[Hit]]:
         for search in searches:
             if place < len(search.hits):
                 found.setdefault(search.hits[place].chunk.id, search.hits[place])
-    floor, hits = 1.0, []
-    for hit in found.values():
-        floor = min(floor, hit.score)
-        hits.append(msgspec.structs.replace(hit, score=floor))
-    return _with_lacks(searches), hits
+    return _with_lacks(searches), falling(list(found.values()))
 
 
 def _with_lacks(searches: Sequence[_Search]) -> Retrieved:

@@ -129,6 +129,7 @@ class Ingest:
         accepted: list[NewDocument] = []
         skipped: list[SkippedItem] = []
         waiting: list[SourceItem] = []
+        waiting_bytes = 0
         handed_over = False
         try:
             async for item in _each(items):
@@ -137,9 +138,10 @@ class Ingest:
                     skipped.append(refused)
                 elif isinstance(item, SourceItem):
                     waiting.append(item)
-                    if len(waiting) == STORED_TOGETHER or sum(len(one.data) for one in waiting) > STORED_BYTES:
+                    waiting_bytes += len(item.data)
+                    if len(waiting) == STORED_TOGETHER or waiting_bytes > STORED_BYTES:
                         accepted += await self._store(waiting, rights, source)
-                        waiting = []
+                        waiting, waiting_bytes = [], 0
             accepted += await self._store(waiting, rights, source)
             handed_over = True
             job = await self._catalogue.accept(principal, target, accepted)

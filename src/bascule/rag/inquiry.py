@@ -19,6 +19,9 @@ from bascule.rag.retrieve import Retrieved
 EXTRACTIVE: Final = "extractive"
 NO_MODEL: Final = "no_model"
 MODEL_FAILED: Final = "model_failed"
+STEP_SHARE: Final = (
+    1 / 3
+)  # of what is left, for a step that can be done without: no number of slow ones uses all of it up
 
 
 class Inquiry(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,12 +45,14 @@ class Inquiry(msgspec.Struct, frozen=True, kw_only=True):
         self,
         *,
         timeout_s: float | None = None,
+        share: float = 1.0,
         document_ids: frozenset[str] = frozenset(),
         directives: CacheDirectives | None = None,
     ) -> Call:
-        """A call of its own within what is left. Raises UpstreamTimeout when nothing is."""
+        """A call of its own within what is left, or with `timeout_s` within that and `share` of what is left. Raises
+        UpstreamTimeout when nothing is."""
         left_s = self.deadline.check()
-        deadline = self.deadline if timeout_s is None else Deadline.after(min(timeout_s, left_s))
+        deadline = self.deadline if timeout_s is None else Deadline.after(min(timeout_s, share * left_s))
         return Call(self.principal, deadline, directives=directives or self.directives, document_ids=document_ids)
 
 

@@ -16,7 +16,7 @@ from bascule.core.errors import RequestError, UpstreamError
 from bascule.core.reranking import Reranker
 from bascule.rag import rerank
 from bascule.rag.advice import spent
-from bascule.rag.inquiry import Inquiry
+from bascule.rag.inquiry import STEP_SHARE, Inquiry
 from bascule.rag.options import RagOptions
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,9 @@ class Reordering:
             return featured
         chunks = [hit.chunk for hit in head]
         call = ask.call(
-            timeout_s=options.rerank_timeout_s, document_ids=frozenset(chunk.document_id for chunk in chunks)
+            timeout_s=options.rerank_timeout_s,
+            share=STEP_SHARE,
+            document_ids=frozenset(chunk.document_id for chunk in chunks),
         )
         asked: dict[str, Any] = {"for": "rerank", "passages": len(chunks)}
         try:

@@ -24,7 +24,7 @@ Notes = Annotated[dict[Name, Line], msgspec.Meta(max_length=50)]
 class EvalRunBody(Body, frozen=True, kw_only=True):
     """What was measured. `cases`: what each question scored."""
 
-    kind: Literal["golden", "ranking", "injection"]
+    kind: Literal["golden", "ranking"]
     name: Name
     figures: Figures
     notes: Notes = msgspec.field(default_factory=dict)

@@ -14,7 +14,7 @@ import msgspec
 from bascule.core.calls import Call, Usage
 from bascule.core.chat import ChatChunk, ChatRequest, ChatResponse, ChatStream
 from bascule.core.connectors import SkippedItem, SourceItem
-from bascule.core.documents import Answer, Collection, Document, Hit, Job, VisibleChunk
+from bascule.core.documents import Collection, Document, Job, VisibleChunk
 from bascule.core.embedding import EmbeddingRequest, EmbeddingResponse
 from bascule.core.errors import AuthenticationFailed, BasculeError, NotFound
 from bascule.core.generations import CollectionFacts
@@ -40,6 +40,7 @@ from bascule.testing.samples import (
     an_answer,
 )
 from bascule.testing.server_admin import FakeReembed, FakeRoutes
+from bascule.testing.server_questions import FakeExplanations, FakeQuestions
 
 __all__ = ["ADMIN", "CHATTER", "CHUNK", "DOCUMENT", "HOSTILE", "READER", "WHEN", "an_answer"]
 
@@ -315,64 +316,6 @@ class FakeIngest:
         if document_id != DOCUMENT:
             raise NotFound("There is no such thing, or you may not see it.")
         return "ann@example.com"
-
-
-class FakeEvent(msgspec.Struct, frozen=True):
-    event: str
-    data: Any
-
-
-class FakeQuestions:
-    """Answers `found`. `fails` is raised instead, in a stream after its first delta."""
-
-    def __init__(self) -> None:
-        self.found = an_answer()
-        self.fails: Exception | None = None
-        self.asked: list[dict[str, Any]] = []
-        self.closed = 0
-
-    async def answer(self, principal: Principal, question: str, **given: Any) -> Answer:
-        self.asked.append({"question": question, **given})
-        if given["collections"] == ["nowhere"]:
-            raise NotFound("There is no such thing, or you may not see it.", param="collections")
-        if self.fails is not None:
-            raise self.fails
-        return self.found
-
-    async def stream(self, principal: Principal, question: str, **given: Any) -> AsyncIterator[FakeEvent]:
-        self.asked.append({"question": question, **given})
-        if given["collections"] == ["nowhere"]:
-            raise NotFound("There is no such thing, or you may not see it.", param="collections")
-        try:
-            yield FakeEvent("sources", {"sources": []})
-            yield FakeEvent("delta", {"text": self.found.answer})
-            if self.fails is not None:
-                raise self.fails
-            for citation in self.found.citations:
-                yield FakeEvent("citation", citation)
-            yield FakeEvent("done", self.found)
-        finally:
-            self.closed += 1
-
-    async def search(self, principal: Principal, query: str, **given: Any) -> list[Hit]:
-        self.asked.append({"query": query, **given})
-        return [Hit(chunk=a_chunk(), score=1.0, parts={"lexical": 1.0})]
-
-
-class FakeExplanations:
-    async def explain(
-        self, principal: Principal, answer_id: str, *, expect: str | None = None, truth: bool = False
-    ) -> dict[str, Any]:
-        if answer_id != "a1":
-            raise NotFound("There is no such thing, or you may not see it.")
-        return {"id": "a1", "diagnosis": "answered"}
-
-    async def replay(self, principal: Principal, answer_id: str) -> tuple[Answer, dict[str, Any]]:
-        await self.explain(principal, answer_id)
-        return an_answer(), {}
-
-    async def diff(self, principal: Principal, one: str, other: str) -> dict[str, Any]:
-        return {"one": await self.explain(principal, one), "other": await self.explain(principal, other)}
 
 
 class FakeApp:

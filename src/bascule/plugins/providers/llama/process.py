@@ -36,7 +36,7 @@ class LlamaProcess:
             "key": self.key,
         }
         self._start_s = start_s
-        self._turn = asyncio.Lock()
+        self._starting: asyncio.Task[dict[str, Any]] | None = None
         self._child: asyncio.subprocess.Process | None = None
         self._address = ""
         self._started_s = 0.0
@@ -51,16 +51,26 @@ class LlamaProcess:
             )
 
     async def address(self) -> str:
-        """Where it listens. Raises UpstreamUnavailable while it is not running."""
+        """Where it listens. Raises UpstreamUnavailable while it is not running.
+
+        A start belongs to no call: whoever waits for it leaves at its own deadline, and the file goes on loading.
+        """
         if self._alive():
             return self._address
-        async with self._turn:
-            if not self._alive():
-                await self._restart()
+        if self._starting is None or self._starting.done():
+            self._starting = asyncio.create_task(self._restart())
+        if "address" not in await asyncio.shield(self._starting):
+            raise UpstreamUnavailable("The local model's process does not start.", provider="llama")
         return self._address
 
     async def stop(self) -> None:
-        child, self._child = self._child, None
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.wait([self._starting])
+        await self._end()
+
+    async def _end(self) -> None:
+        child, self._child, self._address = self._child, None, ""
         if child is None or child.returncode is not None:
             return
         assert child.stdin is not None
@@ -75,16 +85,15 @@ class LlamaProcess:
     def _alive(self) -> bool:
         return self._child is not None and self._child.returncode is None and self._address != ""
 
-    async def _restart(self) -> None:
+    async def _restart(self) -> dict[str, Any]:
         wait_s = self._started_s + AGAIN_S - time.monotonic()
         if wait_s > 0:
             raise UpstreamUnavailable("The local model's process has ended.", provider="llama", retry_after_s=wait_s)
         logger.warning("the local model's process has ended; it is started again")
-        if "address" not in await self._launch():
-            raise UpstreamUnavailable("The local model's process does not start.", provider="llama")
+        return await self._launch()
 
     async def _launch(self) -> dict[str, Any]:
-        await self.stop()
+        await self._end()
         self._started_s = time.monotonic()
         self._child = child = await asyncio.create_subprocess_exec(
             sys.executable,
