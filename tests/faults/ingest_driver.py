@@ -2,7 +2,8 @@
 
     python ingest_driver.py DATA DOCUMENTS ACKNOWLEDGED
 
-Writes the job's id to the file ACKNOWLEDGED once the documents are accepted: from then on nothing may be lost.
+Writes the job's id to the file ACKNOWLEDGED once the documents are accepted: from then on nothing may be lost. At every start
+it touches ACKNOWLEDGED.works once they are worked on.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ async def main(data: Path, documents: Path, acknowledged: Path) -> None:
             ]
             job, _ = await app.ingest.take(who, "docs", items, Rights.of(allow=["public"]))
             acknowledged.write_text(job.id)
+        acknowledged.with_suffix(".works").touch()
         while await app.catalogue.unfinished_jobs():
             await asyncio.sleep(0.02)
         await app.ingest.settle()
