@@ -21,13 +21,14 @@ from bascule.core.generations import Generations
 from bascule.core.jobs import ANY_JOB, JobControl, JobFilter, OpenJob
 from bascule.core.keys import KeyRecord
 from bascule.core.principals import Principal
+from bascule.core.reads import Reads
 from bascule.core.rights import Rights
 from bascule.core.routes import StoredRoutes
 from bascule.core.traces import Trace
 
 
-class Passages(Protocol):
-    """What a question needs: whom it may see, and the text of what it may see."""
+class Passages(Reads, Protocol):
+    """What a question needs: whom it may see, the text of what it may see, and the note of what only a role opens."""
 
     async def readable_collections(self, principal: Principal, names: Sequence[str] | None) -> list[Collection]:
         """The named collections (all, for None) of the principal's tenant. Raises NotFound for a name that does not exist

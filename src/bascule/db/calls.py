@@ -18,8 +18,8 @@ from bascule.core.catalogue import ANY_CALL, CallFilter
 from bascule.core.errors import NotFound
 from bascule.core.principals import SCOPE_AUDIT, Principal
 from bascule.db.engine import Database, insert_new
+from bascule.db.reads import SqlReads
 from bascule.db.remains import kept_texts
-from bascule.db.store import Store
 from bascule.db.tables import call_documents, call_texts, documents
 from bascule.db.tables import calls as call_table
 from bascule.db.values import from_json, to_json
@@ -27,7 +27,7 @@ from bascule.db.values import from_json, to_json
 FORGET_AT_ONCE = 2_000
 
 
-class SqlCalls(Store):
+class SqlCalls(SqlReads):
     _call_database: Database
 
     async def add_calls(self, records: Sequence[CallRecord]) -> None:
@@ -55,15 +55,18 @@ class SqlCalls(Store):
     async def calls(self, principal: Principal, limit: int, wanted: CallFilter = ANY_CALL) -> list[CallRecord]:
         query = sa.select(call_table.c.body).where(_own(principal), *_wanted(principal, wanted))
         query = query.order_by(call_table.c.started_at_s.desc(), call_table.c.id.desc()).limit(limit)
-        return await self._call_database.read(
+        found = await self._call_database.read(
             lambda c: [msgspec.json.decode(body, type=CallRecord) for body in c.execute(query).scalars()]
         )
+        await self.note_read(principal, "calls.read", "", of=[(call.subject, call.key_id) for call in found])
+        return found
 
     async def call(self, principal: Principal, call_id: str) -> CallRecord:
         found = await self._call_database.read(lambda c: _call(c, principal, call_id))
         if found is None:
             raise NotFound("There is no such thing, or you may not see it.")
         record, text = found
+        await self.note_read(principal, "calls.read", call_id, of=[(record.subject, record.key_id)])
         if text is None or not principal.can(SCOPE_AUDIT) or await self._dead(text.document_ids):
             return record
         return msgspec.structs.replace(record, text=text)

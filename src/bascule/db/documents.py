@@ -25,8 +25,8 @@ from bascule.db.ledger import DeletionLedger
 from bascule.db.levels import given_of, intern_given
 from bascule.db.outbox import queue_change
 from bascule.db.passages import readable_collections
+from bascule.db.reads import SqlReads
 from bascule.db.rights import intern, need_scope, to_change, visible
-from bascule.db.store import Store
 from bascule.db.tables import chunks, collections, documents
 from bascule.db.values import (
     CHUNK_ROWS,
@@ -41,7 +41,7 @@ from bascule.db.values import (
 COLLECTION_NAME: Final = re.compile(r"\w[\w.-]{0,63}")
 
 
-class SqlDocuments(Store):
+class SqlDocuments(SqlReads):
     ledger: DeletionLedger | None = None  # where deletions are told as well, before they are done for their caller
 
     async def ensure_collection(
@@ -71,7 +71,9 @@ class SqlDocuments(Store):
         return await self._read_for(principal, lambda c: document_of(_visible_row(c, principal, document_id)))
 
     async def document_chunks(self, principal: Principal, document_id: str) -> list[VisibleChunk]:
-        return await self._read_for(principal, lambda c: _document_chunks(c, principal, document_id))
+        found = await self._read_for(principal, lambda c: _document_chunks(c, principal, document_id))
+        await self.note_read(principal, "document.read", document_id, document_ids=[document_id])
+        return found
 
     async def delete_document(self, principal: Principal, document_id: str) -> None:
         done = await self._write(lambda c: delete_document(c, principal, document_id))

@@ -13,13 +13,13 @@ from bascule.core.errors import NotFound
 from bascule.core.evaluations import EvalCase, EvalRun, without_cases
 from bascule.core.principals import Principal
 from bascule.db.eval_tables import eval_case_documents, eval_cases, eval_runs
+from bascule.db.reads import SqlReads
 from bascule.db.rights import made_by, visible
-from bascule.db.store import Store
 from bascule.db.tables import documents
 from bascule.db.values import to_json
 
 
-class SqlEvaluations(Store):
+class SqlEvaluations(SqlReads):
     """Implements `core.evaluations.EvalRuns`."""
 
     async def save_eval_run(self, principal: Principal, run: EvalRun) -> None:
@@ -35,7 +35,9 @@ class SqlEvaluations(Store):
         return await self._read(lambda c: [_run(body) for body in c.execute(query).scalars()])
 
     async def eval_run(self, principal: Principal, run_id: str) -> EvalRun:
-        return await self._read(lambda c: _whole(c, principal, run_id))
+        found = await self._read(lambda c: _whole(c, principal, run_id))
+        await self.note_read(principal, "evaluation.read", run_id, of=[(found.subject, found.key_id)])
+        return found
 
 
 def scrub_cases(connection: Connection, document_id: str) -> None:

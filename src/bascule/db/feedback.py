@@ -12,9 +12,10 @@ from sqlalchemy import Boolean, Column, ColumnElement, Connection, ForeignKey, I
 from bascule.core.errors import NotFound
 from bascule.core.feedback import Candidate, Feedback
 from bascule.core.principals import Principal
+from bascule.core.reads import Maker
 from bascule.core.traces import Trace
+from bascule.db.reads import SqlReads
 from bascule.db.rights import visible
-from bascule.db.store import Store
 from bascule.db.tables import SafeText, chunks, documents, metadata, trace_documents, traces
 from bascule.db.values import now_text
 
@@ -30,14 +31,16 @@ feedback_table = Table(
 )
 
 
-class SqlFeedback(Store):
+class SqlFeedback(SqlReads):
     """Implements `core.feedback.FeedbackStore`."""
 
     async def give_feedback(self, principal: Principal, feedback: Feedback) -> Feedback:
         return await self._write(lambda c: _give(c, principal, feedback))
 
     async def candidates(self, principal: Principal, limit: int) -> list[Candidate]:
-        return await self._read(lambda c: list(_candidates(c, principal, limit)))
+        found = await self._read(lambda c: list(_candidates(c, principal, limit)))
+        await self.note_read(principal, "feedback.read", "", of=[maker for maker, _ in found])
+        return [candidate for _, candidate in found]
 
 
 def scrub_feedback(connection: Connection, document_id: str) -> None:
@@ -84,16 +87,25 @@ def _all_live(connection: Connection, trace_id: str) -> bool:
     return found == wanted
 
 
-def _candidates(connection: Connection, principal: Principal, limit: int) -> Iterator[Candidate]:
+def _candidates(connection: Connection, principal: Principal, limit: int) -> Iterator[tuple[Maker, Candidate]]:
     whose = traces.c.tenant == principal.tenant if principal.is_admin else _asked_by(principal)
     query = (
-        sa.select(feedback_table.c.rating, feedback_table.c.correction, traces.c.question, traces.c.body)
+        sa.select(
+            feedback_table.c.rating,
+            feedback_table.c.correction,
+            traces.c.question,
+            traces.c.body,
+            traces.c.subject,
+            traces.c.key_id,
+        )
         .join(traces, traces.c.id == feedback_table.c.trace_id)
         .where(whose, feedback_table.c.scrubbed.is_(False), traces.c.question != "")
         .order_by(feedback_table.c.given_at.desc(), feedback_table.c.trace_id)
         .limit(limit)
     )
-    return (_candidate(connection, principal, row) for row in connection.execute(query).all())
+    return (
+        ((row.subject, row.key_id), _candidate(connection, principal, row)) for row in connection.execute(query).all()
+    )
 
 
 def _candidate(connection: Connection, principal: Principal, row: Any) -> Candidate:

@@ -13,15 +13,15 @@ from bascule.core.errors import NotFound
 from bascule.core.filters import EVERYTHING, Filter, matches
 from bascule.core.principals import Principal
 from bascule.db.filtering import FACTS, facts_of, matching_documents
+from bascule.db.reads import SqlReads
 from bascule.db.rights import readable_acls, visible
-from bascule.db.store import Store
 from bascule.db.tables import acl_entries, chunks, collections, documents
 from bascule.db.values import CHUNK_ROWS, COLLECTION_ROWS, chunk_of, collection_of
 
 BATCH = 500  # parameters in one IN list
 
 
-class SqlPassages(Store):
+class SqlPassages(SqlReads):
     async def readable_collections(self, principal: Principal, names: Sequence[str] | None) -> list[Collection]:
         return await self._read_for(principal, lambda c: readable_collections(c, principal, names))
 
@@ -46,7 +46,9 @@ class SqlPassages(Store):
         return await self._read_for(principal, lambda c: _neighbours(c, principal, chunk_id, before, after))
 
     async def passage(self, principal: Principal, chunk_id: str) -> VisibleChunk:
-        return await self._read_for(principal, lambda c: _passage(c, principal, chunk_id))
+        found = await self._read_for(principal, lambda c: _passage(c, principal, chunk_id))
+        await self.note_read(principal, "document.read", found.document_id, document_ids=[found.document_id])
+        return found
 
 
 def may_see_collection(principal: Principal) -> ColumnElement[bool]:

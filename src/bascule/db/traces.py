@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -11,22 +12,31 @@ from sqlalchemy import Connection, Row
 from bascule.core.errors import NotFound
 from bascule.core.principals import Principal
 from bascule.core.traces import Trace
+from bascule.db.reads import SqlReads
 from bascule.db.rights import made_by, visible
-from bascule.db.store import Store
 from bascule.db.tables import documents, trace_documents
 from bascule.db.tables import traces as trace_table
 from bascule.db.values import from_json, to_json
 
 
-class SqlTraces(Store):
+class SqlTraces(SqlReads):
     async def save_trace(self, trace: Trace) -> bool:
         return await self._write(lambda c: _save(c, trace))
 
     async def trace(self, principal: Principal, trace_id: str) -> Trace:
-        return await self._read(lambda c: _trace(c, principal, trace_id))
+        found = await self._read(lambda c: _trace(c, principal, trace_id))
+        await self._note(principal, found.id, [found])
+        return found
 
     async def traces(self, principal: Principal, limit: int) -> list[Trace]:
-        return await self._read(lambda c: _traces(c, principal, limit))
+        found = await self._read(lambda c: _traces(c, principal, limit))
+        await self._note(principal, "", found)
+        return found
+
+    async def _note(self, principal: Principal, target: str, found: Sequence[Trace]) -> None:
+        document_ids = [document_id for trace in found for document_id in trace.document_ids]
+        of = [(trace.subject, trace.key_id) for trace in found]
+        await self.note_read(principal, "answer.read", target, document_ids=document_ids, of=of)
 
 
 def _save(connection: Connection, trace: Trace) -> bool:

@@ -87,7 +87,9 @@ class Questions:
         if not 1 <= limit <= self._options.max_limit:
             raise InvalidRequest(f"limit is from 1 to {self._options.max_limit}.", param="limit")
         ask = self._ask(principal, query, None, collections, where, None, None, stream=False, name="query")
-        return list((await self._finder.find(ask, Trail(), wanted=limit)).hits[:limit])
+        hits = list((await self._finder.find(ask, Trail(), wanted=limit)).hits[:limit])
+        await self._note(ask, "search.read", "", [h.chunk.document_id for h in hits])
+        return hits
 
     async def answer(
         self,
@@ -193,6 +195,8 @@ class Questions:
         ask = await self._finder.reworded(ask, trail)
         found = await self._finder.find(ask, trail, wanted=self._options.passages, assisted=True)
         outcome = Outcome(degraded=list(found.retrieved.degraded))
+        read = [*found.drawn_from, *(h.chunk.document_id for h in found.context)]
+        await self._note(ask, "answer.ask", ask.id, read)
         yield SourcesEvent(SourcesData(tuple(Source.of(n, h) for n, h in enumerate(found.context, start=1))))
         if not found.context:
             outcome.reason = "empty_collection" if found.retrieved.nothing_to_read else "no_evidence"
@@ -201,6 +205,10 @@ class Questions:
                 async for event in events:
                     yield event
         yield DoneEvent(await self._close(ask, found, trail, draft, outcome))
+
+    async def _note(self, ask: Inquiry, act: str, target: str, document_ids: Sequence[str]) -> None:
+        """In the audit log, before it is told, where only a role opens these."""
+        await self._passages.note_read(ask.principal, act, target, document_ids=document_ids)
 
     async def _content(
         self, ask: Inquiry, found: Found, trail: Trail, draft: Draft, outcome: Outcome

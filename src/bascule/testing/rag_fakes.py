@@ -23,6 +23,7 @@ from bascule.core.filters import EVERYTHING, Facts, Filter, matches
 from bascule.core.ids import chunk_id, content_hash
 from bascule.core.lexical import terms
 from bascule.core.principals import Principal
+from bascule.core.reads import Maker
 from bascule.core.reranking import Reranker
 from bascule.core.rights import Rights, may_read
 from bascule.core.traces import Trace
@@ -47,6 +48,7 @@ class FakeCatalogue:
         self.documents: dict[str, FakeDocument] = {}
         self.collections: dict[tuple[str, str], Collection] = {}
         self.saved: dict[str, Trace] = {}
+        self.noted: list[tuple[str, str, tuple[str, ...]]] = []
         self._acls: dict[tuple[str, str], int] = {}
 
     def acl_id(self, tenant: str, rights: Rights) -> int:
@@ -100,6 +102,18 @@ class FakeCatalogue:
                 if chunk.id == chunk_id:
                     return chunk
         raise NotFound("There is no such passage.")
+
+    async def note_read(
+        self,
+        principal: Principal,
+        act: str,
+        target: str,
+        *,
+        document_ids: Iterable[str] = (),
+        of: Iterable[Maker] = (),
+    ) -> None:
+        if principal.is_admin and not principal.system:
+            self.noted.append((act, target, tuple(document_ids)))
 
     async def save_trace(self, trace: Trace) -> bool:
         if any(d not in self.documents for d in trace.document_ids):
