@@ -70,7 +70,7 @@ class Application:
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._console = Console(app)
+        self._console = Console(app, self._is_draining)
         self._ready = probes.Readiness(app)
         self._openapi = document()
         self._routes = [

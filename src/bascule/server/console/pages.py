@@ -16,10 +16,14 @@ from bascule.server.answers import lacks as lacks_of
 from bascule.server.answers import questions_of
 from bascule.server.bodies import MAX_QUESTION
 from bascule.server.console import words
+from bascule.server.console.desk import Desk
 from bascule.server.console.guard import PAGE_HEADERS, check_host, check_origin, is_secure
+from bascule.server.console.sections import SECTIONS
 from bascule.server.console.sessions import Attempts, Sessions, cookie_value, set_cookie
+from bascule.server.console.visit import Visit, places
+from bascule.server.console.why import METHODS
 from bascule.server.credentials import require
-from bascule.server.exchange import Exchange, Header, Reply, Watch
+from bascule.server.exchange import Events, Exchange, Header, Reply, Watch
 from bascule.server.failures import report, to_body, to_reply
 from bascule.server.route import checked_id
 
@@ -39,13 +43,15 @@ _TYPES: Final = {
 _FORM_BYTES: Final = 64_000
 _PAGE: Final = 25
 _JOBS: Final = 8
+_MOST_FIELDS: Final = 250
 
 Fragment = Callable[[Exchange, Principal, str], Awaitable[Reply]]
 
 
 class Console:
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, stopping: Callable[[], bool] = bool) -> None:
         self._app = app
+        self._stopping = stopping
         self._sessions = Sessions()
         self._attempts = Attempts()
         self._files = {path.name: path.read_bytes() for path in (_HERE / "static").iterdir() if path.suffix in _TYPES}
@@ -65,6 +71,7 @@ class Console:
         )
         # A changed file has another address, so that an upgrade never meets a stale copy.
         templates.globals["version"] = hashlib.sha256(b"".join(self._files.values())).hexdigest()[:12]
+        templates.globals["method_words"] = METHODS
         return templates
 
     async def serve(self, exchange: Exchange, path: str, method: str) -> None:
@@ -72,16 +79,17 @@ class Console:
         check_host(exchange, self._app.settings.server.allowed_hosts)
         if path.startswith("/console/static/"):
             return await exchange.reply(self._file(path.rpartition("/")[2]))
+        reply: Reply | Events
         try:
             reply = await self._route(exchange, path, method)
         except AuthenticationFailed:
             reply = self._signed_out(exchange)
         except BasculeError as error:
             report(error, exchange.request_id)
-            reply = self._error(error)
-        await exchange.reply(reply)
+            reply = self._error(error, whole=not exchange.header(b"hx-request"))
+        await (exchange.send_events(reply) if isinstance(reply, Events) else exchange.reply(reply))
 
-    async def _route(self, exchange: Exchange, path: str, method: str) -> Reply:
+    async def _route(self, exchange: Exchange, path: str, method: str) -> Reply | Events:
         if method == "POST":
             check_origin(exchange)
             if path == "/console/login":
@@ -96,7 +104,21 @@ class Console:
             kind, _, rest = path.removeprefix("/console/").partition("/")
             if path.startswith("/console/") and kind in self._get:
                 return await self._get[kind](exchange, self._principal(exchange), rest)
+        kind, _, rest = path.removeprefix("/console/").partition("/")
+        if path.startswith("/console/") and (section := SECTIONS.get((method, kind))) is not None:
+            return await section(await self._visit(exchange, method, kind, rest))
         raise NotFound("There is no such page.")
+
+    async def _visit(self, exchange: Exchange, method: str, kind: str, rest: str) -> Visit:
+        """Raises AuthenticationFailed before anything of the request is read."""
+        principal = self._principal(exchange)
+        asked = await _form(exchange, _MOST_FIELDS) if method == "POST" else _query(exchange, _MOST_FIELDS)
+        desk = Desk(self._app, exchange, principal, self._stopping)
+        return Visit(desk, rest, asked, self._page, self._who(principal), f"/console/{kind}")
+
+    def _who(self, principal: Principal) -> str:
+        record = self._app.authenticator.record(principal)
+        return record.name if record is not None else (principal.subject or "key")
 
     def _principal(self, exchange: Exchange) -> Principal:
         """Raises AuthenticationFailed; also when the session's key has been revoked meanwhile."""
@@ -142,7 +164,6 @@ class Console:
         app = self._app
         asks = app.questions is not None and principal.can(SCOPE_ASK)
         known = await app.catalogue.collections(principal) if asks else []
-        record = app.authenticator.record(principal)
         codes = lacks_of(app)
         if asks and not app.settings.rag.answers_by:
             codes = [*codes, "no_model"]
@@ -153,7 +174,9 @@ class Console:
             ingests=app.ingest is not None and principal.can(SCOPE_INGEST),
             collections=[collection.name for collection in known],
             lacks=words.lacks(codes),
-            who=record.name if record is not None else (principal.subject or "key"),
+            who=self._who(principal),
+            here="/",
+            places=places(Desk(app, exchange, principal, self._stopping)),
             max_question=MAX_QUESTION,
         )
 
@@ -220,10 +243,11 @@ class Console:
         body = self._templates.get_template(template).render(given).encode()
         return Reply(status, body, _HTML, (*PAGE_HEADERS, *headers))
 
-    def _error(self, error: BasculeError) -> Reply:
+    def _error(self, error: BasculeError, *, whole: bool) -> Reply:
+        """A page of its own, or a line for the place that htmx fills."""
         told = to_body(error).error
         status = 503 if isinstance(error, StorageError) else to_reply(error).status
-        return self._page("error.html", status, message=told.message, code=told.code)
+        return self._page("error_page.html" if whole else "error.html", status, message=told.message, code=told.code)
 
     def _file(self, name: str) -> Reply:
         body = self._files.get(name)
@@ -236,18 +260,18 @@ def _redirect(*headers: Header) -> Reply:
     return Reply(303, b"", _HTML, ((b"location", b"/"), *headers, *PAGE_HEADERS))
 
 
-async def _form(exchange: Exchange) -> dict[str, str]:
+async def _form(exchange: Exchange, fields: int = 10) -> dict[str, str]:
     """Raises InvalidRequest for what is not a small form."""
     body = await exchange.body(_FORM_BYTES)
     try:
-        return _plain(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=10))
+        return _plain(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=fields))
     except ValueError:
         raise InvalidRequest("This form cannot be read.") from None
 
 
-def _query(exchange: Exchange) -> dict[str, str]:
+def _query(exchange: Exchange, fields: int = 10) -> dict[str, str]:
     try:
-        return _plain(parse_qsl(exchange.scope["query_string"].decode("latin-1"), max_num_fields=10))
+        return _plain(parse_qsl(exchange.scope["query_string"].decode("latin-1"), max_num_fields=fields))
     except ValueError:
         raise InvalidRequest("This query cannot be read.") from None
 

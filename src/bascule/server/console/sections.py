@@ -1,0 +1,14 @@
+"""The pages beside the first one, by method and by the first part of their path after `/console/`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from bascule.server.console import inspector
+from bascule.server.console.visit import Section
+
+SECTIONS: Final[Mapping[tuple[str, str], Section]] = {
+    ("GET", "answers"): inspector.show,
+    ("POST", "replay"): inspector.replay,
+}
