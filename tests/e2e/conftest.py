@@ -58,12 +58,19 @@ class World:
         await page.set_viewport_size({"width": 380, "height": 800})
         assert await page.evaluate("document.documentElement.scrollWidth") <= 380, page.url
 
-    async def asked(self, question: str, **given: Any) -> dict[str, Any]:
-        """An answer's reply, by the API."""
+    async def posted(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """What the API says to the administrator."""
         async with aiohttp.ClientSession(self.url, headers={"x-api-key": self.admin}) as http:
-            async with http.post("/v1/answers", json={"question": question, **given}) as reply:
+            async with http.post(path, json=body) as reply:
+                assert reply.status < 300, await reply.text()
                 found: dict[str, Any] = await reply.json()
                 return found
+
+    async def asked(self, question: str) -> dict[str, Any]:
+        return await self.posted("/v1/answers", {"question": question})
+
+    async def a_key(self, **given: Any) -> str:
+        return str((await self.posted("/v1/keys", given))["key"])
 
     async def shoot(self, page: Any, name: str, **given: Any) -> None:
         await page.screenshot(path=self.shots / f"console-{name}-{self.scheme}.png", **given)

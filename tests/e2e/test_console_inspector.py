@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import aiohttp
 import pytest
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -56,7 +53,7 @@ async def test_what_was_expected_is_judged_and_the_question_asked_again(world, w
 async def test_another_key_meets_the_same_reply_as_for_an_answer_that_is_not_there(world, window):
     page = window.page
     answer = await world.asked("Within how many days may goods be returned?")
-    await world.sign_in(page, await a_reader(world))
+    await world.sign_in(page, await world.a_key(name="ann", subject="ann", scopes=["ask"]))
     replies = [await page.request.get(f"{world.url}/console/answers/{id}") for id in (answer["id"], "0" * 32)]
     assert [reply.status for reply in replies] == [404, 404]
     bodies = [await reply.text() for reply in replies]
@@ -71,11 +68,3 @@ async def test_what_documents_and_questions_smuggle_into_the_page_stays_text(wor
     assert world.hostile in await page.inner_text("#asked")
     assert await page.locator("main :is(img, script, iframe)").count() == 0
     assert await page.locator("main a:not([href^='/console/'])").count() == 0
-
-
-async def a_reader(world: Any) -> str:
-    headers = {"x-api-key": world.admin}
-    async with aiohttp.ClientSession(world.url, headers=headers) as http:
-        async with http.post("/v1/keys", json={"name": "ann", "subject": "ann", "scopes": ["ask"]}) as reply:
-            key: str = (await reply.json())["key"]
-            return key

@@ -13,6 +13,7 @@ from bascule.evals.outcomes import Outcome
 
 _WIDE, _HIGH, _EDGE = 520, 300, 44
 _INK: Final = ("#0b6e99", "#b3541e")
+_LEGEND: Final = 'text-anchor="end" font-size="13"'
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -25,7 +26,12 @@ class Point(msgspec.Struct, frozen=True):
 
 def points(outcomes: Sequence[Outcome]) -> list[Point]:
     """One for each confidence that occurs, the surest first. Unanswerable questions that were answered count as wrong."""
-    judged = [(o.confidence, o.score, o.status) for o in outcomes if o.score is not None]
+    return points_of([(o.confidence, o.score, o.status) for o in outcomes])
+
+
+def points_of(told: Sequence[tuple[float | None, float | None, str]]) -> list[Point]:
+    """The same from (confidence, score, status) of each question, as kept runs have them."""
+    judged = [(sure, score, status) for sure, score, status in told if score is not None]
     given = sorted(
         ((sure, score) for sure, score, status in judged if sure is not None and status != "refused"),
         key=lambda pair: -pair[0],
@@ -74,7 +80,9 @@ def drawing(curves: Sequence[tuple[str, Sequence[Point]]]) -> str:
         ink = _INK[number % len(_INK)]
         line = " ".join(f"{_x(p.coverage):.1f},{_y(p.risk, top):.1f}" for p in found)
         parts.append(f'<polyline fill="none" stroke="{ink}" stroke-width="2" points="{line}"/>')
-        parts.append(f'<text x="{_EDGE + 8}" y="{16 + 16 * number}" font-size="13" fill="{ink}">{escape(name)}</text>')
+        parts.append(
+            f'<text x="{_WIDE - 12}" y="{24 + 16 * number}" text-anchor="end" font-size="13" fill="{ink}">{escape(name)}</text>'
+        )
     return "".join([*parts, "</svg>"])
 
 
@@ -85,7 +93,9 @@ def _grid(top: float) -> str:
         x, y = _x(share), _y(share * top, top)
         lines.append(f'<line x1="{_EDGE}" x2="{_WIDE - 10}" y1="{y:.1f}" y2="{y:.1f}"/>')
         lines.append(f'<text stroke="none" x="{_EDGE - 6}" y="{y + 4:.1f}" text-anchor="end">{share * top:.0%}</text>')
-        lines.append(f'<text stroke="none" x="{x:.1f}" y="{_HIGH - 14}" text-anchor="middle">{share:.0%}</text>')
+        lines.append(
+            f'<text stroke="none" x="{x:.1f}" y="{_HIGH - 14}" text-anchor="{"end" if tick == 4 else "middle"}">{share:.0%}</text>'
+        )
     return "".join(lines)
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from bascule.server.console import inspector
+from bascule.server.console import history, inspector, review
 from bascule.server.console.visit import Section
 
 SECTIONS: Final[Mapping[tuple[str, str], Section]] = {
     ("GET", "answers"): inspector.show,
     ("POST", "replay"): inspector.replay,
+    ("POST", "feedback"): review.give,
+    ("GET", "review"): review.show,
+    ("GET", "evaluations"): history.show,
 }

@@ -14,6 +14,8 @@ from bascule.server.exchange import Events, Reply
 PLACES: Final = (
     ("/", "Ask", ""),
     ("/console/answers", "Answers", "explain"),
+    ("/console/review", "Review", "list_candidates"),
+    ("/console/evaluations", "Evaluations", "list_runs"),
 )
 
 

@@ -17,3 +17,6 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
   event.target.form.requestSubmit();
 });
+document.addEventListener("change", (event) => {
+  if (event.target.matches("[data-change-submits]")) event.target.form.requestSubmit();
+});

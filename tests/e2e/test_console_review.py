@@ -1,0 +1,51 @@
+"""Feedback given and looked through in a browser: what is accepted leaves as a golden set."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+
+async def test_feedback_on_an_answer_becomes_a_line_of_a_golden_set(world, window):
+    page = window.page
+    question = f"When is the price refunded? <script>alert('{world.scheme}')</script>"
+    answer = await world.asked(question)
+    await world.sign_in(page)
+    await page.goto(f"{world.url}/console/answers/{answer['id']}")
+    asked = page.get_by_role("group", name="Was this a good answer?")
+    await asked.get_by_role("button", name="No").focus()
+    await page.keyboard.press("Enter")
+    await page.get_by_label("What would have been right, in few words").fill("within five working days <b>")
+    await page.keyboard.press("Enter")
+    await page.get_by_text("Kept. Thank you").wait_for()
+
+    await page.goto(f"{world.url}/console/review")
+    chosen = page.get_by_role("checkbox", name=question)
+    assert await chosen.is_checked()
+    assert "within five working days <b>" in await page.inner_text(".candidates")
+    assert await page.locator("main :is(img, script, iframe, b)").count() == 0
+    await world.fits_a_phone(page)
+    await world.shoot(page, "review-phone", full_page=True)
+    for other in await page.get_by_role("checkbox", checked=True).all():
+        if await other.get_attribute("id") != await chosen.get_attribute("id"):
+            await other.uncheck()
+    async with page.expect_download() as waiting:
+        await page.get_by_role("button", name="Download the accepted ones").click()
+    lines = Path(await (await waiting.value).path()).read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [{"question": question, "answer": ["within five working days <b>"]}]
+
+
+async def test_only_the_asker_says_how_good_an_answer_is(world, window):
+    answer = await world.asked("Within how many days may goods be returned?")
+    await world.sign_in(window.page, await world.a_key(name="bob", subject="bob", scopes=["ask"]))
+    headers = {"origin": world.url, "hx-request": "true"}
+    for id in (answer["id"], "0" * 32):
+        reply = await window.page.request.post(
+            f"{world.url}/console/feedback/{id}", form={"rating": "1"}, headers=headers
+        )
+        assert reply.status == 404
+        assert "Only whoever asked" in await reply.text()
