@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import psycopg
 import pytest
+from sqlalchemy import make_url
 
 import bascule.gateway.cache_key
 from bascule.bootstrap import App
 from bascule.core.errors import NotFound
 from bascule.core.principals import Principal, system_principal
+from bascule.db.wall import ROLE
 from bascule.evals.leaks.audit import Plan, Run, audit
 from bascule.evals.leaks.client import Client
 from bascule.evals.leaks.judge import Finding
 from bascule.evals.leaks.probes import COVERED, EXCUSED
+from bascule.plugins.vector_stores.qdrant_edge import EdgeVectorStore
 from bascule.server.table import HOT, OPEN, ROUTES
+from bascule.testing.postgres import server
 from bascule.testing.running import running, settings_for
 
 FULL = os.environ.get("BASCULE_TEST_FULL") == "1"
@@ -31,11 +36,19 @@ GATEWAY: dict[str, Any] = {
 }
 
 
+# Every change is built into a generation of the engine, and every search asks it first.
+EDGE: dict[str, Any] = {"kind": "qdrant_edge", "build_at": 1, "build_share": 1e-9, "scan_below": 0}
+
+
 @asynccontextmanager
-async def served(folder: Path, store: str = "sqlite") -> AsyncIterator[tuple[str, App, dict[str, str]]]:
+async def served(
+    folder: Path, store: Mapping[str, Any] = {"kind": "sqlite"}, catalogue: str = "", embedder: str | None = None
+) -> AsyncIterator[tuple[str, App, dict[str, str]]]:
     """A server whose model returns its whole prompt, and an administrator's key for each of two tenants."""
-    rag = {"embedding_model": None, "chat_model": "echo", "vector_store": {"kind": store}}
-    async with running(settings_for(folder / "data", **GATEWAY, rag=rag)) as (url, app, _):
+    sections = {"rag": {"embedding_model": embedder, "chat_model": "echo", "vector_store": dict(store)}}
+    if catalogue:
+        sections["catalogue"] = {"url": catalogue}
+    async with running(settings_for(folder / "data", **GATEWAY, **sections)) as (url, app, _):
         keys = {}
         for tenant in ("acme", "rival"):
             scopes = ["admin", "ingest", "ask", "chat"]
@@ -64,22 +77,56 @@ def logged() -> Iterator[Callable[[], bytes]]:
     logger.setLevel(before)
 
 
+def nothing(_what: str, _done: float) -> None: ...
+
+
+async def nothing_is_left(app: App, keys: Mapping[str, str]) -> None:
+    """What an audit made is gone."""
+    for tenant in keys:
+        assert not await app.catalogue.documents(system_principal(tenant), "leak-audit", 100, None)
+        left = [k.name for k in await app.keys.list(system_principal(tenant)) if not k.revoked_at]
+        assert not [name for name in left if name.startswith("leak audit")]
+
+
+@pytest.mark.timeout(7200)
+async def test_A5_nobody_is_shown_what_they_may_not_read(tmp_path: Path, logged: Callable[[], bytes]) -> None:
+    async with served(tmp_path) as (url, app, keys):
+        plan = Plan(acts=1, reads=100 if FULL else 30, replies=100_000 if FULL else 0, model="echo", seed=7)
+        report = await audit(url, keys, plan, nothing, logged)
+        assert report.findings == ()
+        assert report.replies > (100_000 if FULL else 1_500)
+        await nothing_is_left(app, keys)
+
+
+def owned_by_a_plain_login() -> str:
+    """A database whose owner is bound by row-level security once it gives up its role, as one in production should be."""
+    url = make_url(server().new_database())
+    with psycopg.connect(host=str(url.query["host"]), user="postgres", dbname="postgres", autocommit=True) as root:
+        for role in ("leak_login LOGIN", f"{ROLE} NOLOGIN"):
+            root.execute(f"DO $$ BEGIN CREATE ROLE {role}; EXCEPTION WHEN duplicate_object THEN NULL; END $$".encode())
+        root.execute(f"GRANT {ROLE} TO leak_login; ALTER DATABASE {url.database} OWNER TO leak_login".encode())
+    return url.set(username="leak_login").render_as_string()
+
+
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
-    "store", ["sqlite", pytest.param("memory", marks=() if FULL else pytest.mark.skip("full form"))]
+    "where",
+    ["sqlite on postgres", "qdrant_edge", pytest.param("memory", marks=() if FULL else pytest.mark.skip("full form"))],
 )
-async def test_A5_nobody_is_shown_what_they_may_not_read(
-    tmp_path: Path, logged: Callable[[], bytes], store: str
-) -> None:
-    async with served(tmp_path, store) as (url, app, keys):
-        plan = Plan(acts=90 if FULL else 2, reads=100 if FULL else 30, model="echo", seed=7)
-        report = await audit(url, keys, plan, lambda what, done: None, logged)
+async def test_A4_on_every_store_and_catalogue(tmp_path: Path, logged: Callable[[], bytes], where: str) -> None:
+    """With vectors, too. The short form asks for no answers: they read as searches do."""
+    store = EDGE if where == "qdrant_edge" else {"kind": where.partition(" ")[0]}
+    catalogue = owned_by_a_plain_login() if where.endswith("postgres") else ""
+    async with served(tmp_path, store, catalogue, "echo") as (url, app, keys):
+        assert app.store is not None
+        if where == "qdrant_edge":
+            assert isinstance(app.store, EdgeVectorStore)
+        assert await app.catalogue.wall() == ("stands" if catalogue else "none")
+        plan = Plan(acts=40 if FULL else 1, reads=100 if FULL else 20, model="echo", answers=FULL, seed=8)
+        report = await audit(url, keys, plan, nothing, logged)
         assert report.findings == ()
-        assert report.replies > (50_000 if FULL else 1_500)
-        for tenant in keys:  # what was made is gone
-            assert not await app.catalogue.documents(system_principal(tenant), "leak-audit", 100, None)
-        left = [k.name for k in await app.keys.list(system_principal("acme")) if not k.revoked_at]
-        assert not [name for name in left if name.startswith("leak audit")]
+        assert report.replies > (30_000 if FULL else 1_000)
+        await nothing_is_left(app, keys)
 
 
 def test_A5_every_route_that_reads_is_tried_or_excused() -> None:
@@ -225,7 +272,7 @@ async def test_A4_a_planted_bug_is_found(
 ) -> None:
     plant, kind, act = MUTANTS[name]
     async with served(tmp_path) as (url, app, keys), Client(url) as client:
-        run = Run(client, keys, Plan(model="echo"))
+        run = Run(client, keys, Plan(model="echo", answers=FULL))
         await run.begin()
         plant(app, monkeypatch)
         found: list[Finding] = await run.sweep.caches()
@@ -233,6 +280,18 @@ async def test_A4_a_planted_bug_is_found(
             await act(run)
         found += await run.sweep.quiet() + run.in_logs(logged())
     assert kind in {finding.kind for finding in found}, found[:5]
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.skipif(not FULL, reason="full form")
+async def test_A4_the_acts_of_a_finding_are_shortened_to_those_that_bring_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with served(tmp_path) as (url, app, keys):
+        deleted_in_name_only(app, monkeypatch)
+        plan = Plan(acts=12, reads=0, answers=False, seed=3, tries=40)
+        report = await audit(url, keys, plan, nothing, lambda: b"")
+    assert [act.partition(" ")[0] for act in report.shortest] == ["delete"], (report.shortest, report.tries)
 
 
 HELD = {"index proposes all": "readable_acl_ids", "catalogue checks for all": "check"}

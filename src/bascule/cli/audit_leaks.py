@@ -38,6 +38,9 @@ def leaks(
     ] = None,
     acts: Annotated[int, typer.Option("--acts", min=1, max=1000, help="Changes made one after another.")] = 12,
     reads: Annotated[int, typer.Option("--reads", min=0, max=10_000, help="Reads beside each of them.")] = 40,
+    replies: Annotated[
+        int, typer.Option("--replies", min=0, help="Go on with changes until so many replies were judged.")
+    ] = 0,
     model: Annotated[
         str, typer.Option("--model", help="A model that is called as well, to try its cache; best one of kind echo.")
     ] = "",
@@ -51,6 +54,9 @@ def leaks(
         ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="The same number makes the same acts.")] = 0,
+    tries: Annotated[
+        int, typer.Option("--tries", min=0, max=1000, help="Runs to shorten a list of changes that brought a finding.")
+    ] = 12,
     json_mode: Json = False,
 ) -> None:
     """Try whether anybody is shown what they may not read: people and documents made for it, changed and read by everybody in every
@@ -68,7 +74,7 @@ def leaks(
     if not where or not credential:
         raise ConfigError("The audit needs a running server and an administrator's key: --url URL --key KEY.")
     out = Output(json_mode)
-    plan = Plan(acts=acts, reads=reads, model=model, answers=answers, seed=seed)
+    plan = Plan(acts=acts, reads=reads, replies=replies, model=model, answers=answers, seed=seed, tries=tries)
     report = asyncio.run(_run(where, [credential, *([other_key] if other_key else [])], plan, log or [], out))
     _print(report, out)
     if not report.clean:
@@ -117,6 +123,10 @@ def _print(report: Report, out: Output) -> None:
     rows = ((f.kind, f.who, f.where, f.what, f.after) for f in report.findings)
     if report.findings:
         out.table(("kind", "who", "where", "what", "after"), rows, "")
+    if report.shortest:
+        out.say(f"These changes are enough ({report.tries} runs tried):")
+        for act in report.shortest:
+            out.say(f"  {act}")
     result = "nobody was shown what they may not read." if report.clean else f"{len(report.findings)} findings."
     out.say(
         f"{report.replies} replies to {report.people} people of {report.tenants} tenants, over {report.acts} acts"

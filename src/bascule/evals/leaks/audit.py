@@ -6,34 +6,42 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from random import Random
 
 import msgspec
 
+from bascule.evals.leaks.acts import Act, choose, perform
+from bascule.evals.leaks.cast import Cast
 from bascule.evals.leaks.client import Client
 from bascule.evals.leaks.judge import Finding
 from bascule.evals.leaks.office import Office
 from bascule.evals.leaks.scan import leaks
+from bascule.evals.leaks.shrink import shortest
 from bascule.evals.leaks.sweep import Sweep
-from bascule.evals.leaks.world import Paper, Person, World
 
-MAX_PAPERS = 16
+Tell = Callable[[str, float], object]
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """`acts`: changes made one after another. `reads`: reads beside each. `model`: for plain calls, "" for none.
-    `answers`: whether answers are asked for, which calls the configured model. `seed`: the same acts again."""
+    """`acts`: changes made one after another; `replies`: and on, until so many were judged. `reads`: reads beside each act.
+    `model`: for plain calls, "" for none. `answers`: whether answers are asked for, which calls the configured model. `seed`: the
+    same acts again. `tries`: runs that are made to shorten a list of acts that fails.
+    """
 
     acts: int = 12
     reads: int = 40
+    replies: int = 0
     model: str = ""
     answers: bool = True
     collection: str = "leak-audit"
     seed: int = 0
+    tries: int = 12
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """`shortest`: of the acts, those that bring a finding by themselves, none where it needs no act."""
+
     url: str
     tenants: int
     people: int
@@ -42,82 +50,125 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     replies: int
     took_s: float
     findings: tuple[Finding, ...]
+    shortest: tuple[str, ...] = ()
+    tries: int = 0
 
     @property
     def clean(self) -> bool:
         return not self.findings
 
 
-async def audit(
-    url: str, admins: Mapping[str, str], plan: Plan, tell: Callable[[str, float], object], logs: Callable[[], bytes]
-) -> Report:
+async def audit(url: str, admins: Mapping[str, str], plan: Plan, tell: Tell, logs: Callable[[], bytes]) -> Report:
     """`admins`: tenant -> key of an administrator; two tenants where there are two. `tell(what, done 0..1)`.
     `logs`: everything the server has logged so far, b"" where it cannot be read.
 
     Raises BasculeError when the audit itself cannot be done; what it made is removed even then.
     """
+    started_s = time.monotonic()
     async with Client(url) as client:
         run = Run(client, admins, plan)
-        started_s = time.monotonic()
         try:
             findings = await run.go(tell)
             findings += run.in_logs(logs())
         finally:
             await run.office.clean()
-        return Report(
-            url=url,
-            tenants=len(admins),
-            people=len(run.world.people),
-            papers=len(run.world.papers),
-            acts=plan.acts,
-            replies=run.sweep.replies,
-            took_s=round(time.monotonic() - started_s, 1),
-            findings=tuple(dict.fromkeys(findings)),
-        )
+        left, tries = await _shortened(client, admins, plan, run.failing, tell)
+    return Report(
+        url=url,
+        tenants=len(admins),
+        people=len(run.world.people),
+        papers=len(run.world.papers),
+        acts=len(run.done),
+        replies=run.sweep.replies,
+        took_s=round(time.monotonic() - started_s, 1),
+        findings=tuple(dict.fromkeys(findings)),
+        shortest=tuple(map(str, left)),
+        tries=tries,
+    )
+
+
+async def _shortened(
+    client: Client, admins: Mapping[str, str], plan: Plan, failing: tuple[Finding, tuple[Act, ...]] | None, tell: Tell
+) -> tuple[tuple[Act, ...], int]:
+    if failing is None:
+        return (), 0
+    kind, acts = failing[0].kind, failing[1]
+
+    async def fails(fewer: tuple[Act, ...]) -> bool:
+        tell(f"again with {len(fewer)} of {len(acts)} acts", 1.0)
+        run = Run(client, admins, plan, fewer)
+        try:
+            return kind in {finding.kind for finding in await run.go(lambda *_: None)}
+        finally:
+            await run.office.clean()
+
+    return await shortest(acts, fails, plan.tries)
 
 
 class Run:
-    """One audit under way: its world, its office, its readers."""
+    """One audit under way: its world, its office, its readers. `script`: acts to be done instead of chosen ones.
 
-    def __init__(self, client: Client, admins: Mapping[str, str], plan: Plan) -> None:
+    done     the acts so far
+    failing  the first finding that came after an act, with the acts up to it
+    """
+
+    def __init__(
+        self, client: Client, admins: Mapping[str, str], plan: Plan, script: Sequence[Act] | None = None
+    ) -> None:
         self._plan = plan
+        self._script = script
         self._random = Random(plan.seed)
-        self._tag = secrets.token_hex(3)
-        self._tenants = list(admins)
-        self.world = World(self._people())
+        self.cast = Cast(admins, secrets.token_hex(3))
+        self.world = self.cast.world
         self.office = Office(client, self.world, admins, plan.collection)
         self.sweep = Sweep(client, self.world, self.office, model=plan.model, answers=plan.answers)
+        self.done: list[Act] = []
+        self.failing: tuple[Finding, tuple[Act, ...]] | None = None
 
-    async def go(self, tell: Callable[[str, float], object]) -> list[Finding]:
+    async def go(self, tell: Tell) -> list[Finding]:
         tell("making people and documents", 0.0)
         await self.begin()
         found = await self.sweep.quiet() + await self.sweep.caches()
         found += await self.unnoticed()
-        for done in range(self._plan.acts):
-            what, act = self.act()
-            tell(what, done / self._plan.acts)
-            reads = asyncio.create_task(self.sweep.busy(self._random, self._plan.reads))
-            try:
-                await act
-            finally:
-                beside = await reads
-            beside += await self.sweep.quiet()
-            found += [msgspec.structs.replace(finding, after=what) for finding in beside]
+        for act in self._acts():
+            tell(str(act), min(1.0, len(self.done) / max(1, self._plan.acts)))
+            self.done.append(act)
+            after = await self._one(act)
+            if after and self.failing is None:
+                self.failing = after[0], tuple(self.done)
+            found += after
         tell("removing what was made", 1.0)
         return found
+
+    async def _one(self, act: Act) -> list[Finding]:
+        reads = asyncio.create_task(self.sweep.busy(self._random, self._plan.reads))
+        try:
+            await perform(act, self.cast, self.office)
+        finally:
+            beside = await reads
+        beside += await self.sweep.quiet()
+        return [msgspec.structs.replace(finding, after=str(act)) for finding in beside]
+
+    def _acts(self) -> Iterator[Act]:
+        if self._script is not None:
+            yield from self._script
+            return
+        chance = Random(self._plan.seed)  # of its own: how many reads there are changes no act
+        while len(self.done) < self._plan.acts or self.sweep.replies < self._plan.replies:
+            yield choose(chance, self.cast)
 
     async def begin(self) -> None:
         for person in self.world.people.values():
             await self.office.hire(person)
-        for tenant in self._tenants:
-            papers = [self.world.paper(*self._named(name, tenant), *rights) for name, rights in self._shelf().items()]
-            await self.office.publish(papers)
+        for tenant in self.cast.tenants:
+            await self.office.publish(self.cast.shelf(tenant))
 
     async def unnoticed(self) -> list[Finding]:
-        """A document that is hidden from somebody leaves the lists this person is shown as they are."""
+        """Documents that are hidden from somebody leave what this person is shown as it is: as many things, of the same length."""
         person = next(iter(self.world.people.values()))
         before = await self.sweep.shapes(person)
-        await self.office.publish([self.world.paper(*self._named("unnoticed", person.tenant), {self._group("nobody")})])
+        hidden = [self.cast.paper(f"unnoticed-{n}", person.tenant, ("group:nobody",)) for n in range(2)]
+        await self.office.publish(hidden)
         after = await self.sweep.shapes(person)
         return [
             Finding(
@@ -130,68 +181,3 @@ class Run:
     def in_logs(self, logged: bytes) -> list[Finding]:
         shown = leaks(logged, self.world.canaries()).values()
         return [Finding(kind="log", who="whoever reads the log", where="log", what=what) for what in shown]
-
-    def act(self) -> tuple[str, asyncio.Future[None]]:
-        """The next act, already chosen but not begun: what it is, and the act itself."""
-        papers = [paper for paper in self.world.papers.values() if not paper.deleted]
-        paper = self._random.choice(papers)
-        person = self._random.choice(list(self.world.people.values()))
-        choices = ["reright", "reright", "regroup", "rewrite", "delete", "publish"]
-        kind = self._random.choice(choices)
-        if kind == "publish" or len(papers) <= 3:
-            kind = "publish" if len(self.world.papers) < MAX_PAPERS else "reright"
-        if kind == "delete" and len(papers) <= 3:
-            kind = "rewrite"
-        return f"{kind} {paper.external_id if kind != 'regroup' else person.name}", self._begin(kind, paper, person)
-
-    def _begin(self, kind: str, paper: Paper, person: Person) -> asyncio.Future[None]:
-        if kind == "reright":
-            return asyncio.ensure_future(self.office.reright(paper, *self._rights()))
-        if kind == "regroup":
-            wanted = {g for g in ("hr", "finance", "interns", "all") if self._random.random() < 0.5}
-            return asyncio.ensure_future(self.office.regroup(person, {f"audit-{self._tag}-{g}" for g in wanted}))
-        if kind == "rewrite":
-            return asyncio.ensure_future(self.office.rewrite(paper))
-        if kind == "delete":
-            return asyncio.ensure_future(self.office.delete(paper))
-        name = self._named(f"more-{len(self.world.papers)}", self._random.choice(self._tenants))
-        return asyncio.ensure_future(self.office.publish([self.world.paper(*name, *self._rights())]))
-
-    def _rights(self) -> tuple[set[str], set[str]]:
-        marks = [self._group(g) for g in ("hr", "finance", "interns", "all")] + [self._user("kim"), self._user("ann")]
-        allow = set(self._random.sample(marks, self._random.randint(0, 3)))
-        return allow, set(self._random.sample(marks, self._random.randint(0, 1)))
-
-    def _people(self) -> list[Person]:
-        """The second tenant's people have the same subjects and groups as the first's: names are no rights elsewhere."""
-        found = []
-        for at, tenant in enumerate(self._tenants):
-            for name, groups in (("ann", "hr all"), ("ben", "finance interns all"), ("kim", "all"), ("eve", "")):
-                found.append(
-                    Person(
-                        name=f"{name}{'' if at == 0 else ' of ' + tenant}",
-                        tenant=tenant,
-                        subject=f"audit-{self._tag}-{name}",
-                        groups={f"audit-{self._tag}-{group}" for group in groups.split()},
-                        scopes=("chat", "ask", "ingest") if name == "ben" else ("chat", "ask"),
-                    )
-                )
-        return found
-
-    def _shelf(self) -> dict[str, tuple[set[str], set[str]]]:
-        return {
-            "all": ({self._group("all")}, set()),
-            "hr": ({self._group("hr")}, set()),
-            "staff": ({self._group("all")}, {self._group("interns")}),
-            "kims": ({self._user("kim")}, set()),
-            "nobodys": (set(), set()),
-        }
-
-    def _named(self, name: str, tenant: str) -> tuple[str, str]:
-        return f"audit-{self._tag}-{tenant}-{name}", tenant
-
-    def _group(self, name: str) -> str:
-        return f"group:audit-{self._tag}-{name}"
-
-    def _user(self, name: str) -> str:
-        return f"user:audit-{self._tag}-{name}"

@@ -44,7 +44,7 @@ class Client:
     async def __aenter__(self) -> Client:
         self._http = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
-            connector=aiohttp.TCPConnector(limit=32),
+            connector=aiohttp.TCPConnector(limit=32, keepalive_timeout=1.0),  # sooner than a server closes
             auto_decompress=True,
         )
         return self
@@ -56,7 +56,11 @@ class Client:
             await self._http.close()
 
     async def read(self, probe: Probe, key: str) -> Reply:
-        return await self.send(probe.method, probe.path, key, probe.body)
+        """As `send`, tried again once: a connection may be closed in the moment it is used again."""
+        try:
+            return await self.send(probe.method, probe.path, key, probe.body)
+        except UpstreamUnavailable:
+            return await self.send(probe.method, probe.path, key, probe.body)
 
     async def send(self, method: str, path: str, key: str, body: Any = None) -> Reply:
         """Raises UpstreamUnavailable when no whole answer comes."""

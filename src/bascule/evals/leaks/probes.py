@@ -28,6 +28,8 @@ COVERED: Final = frozenset(
         "GET /v1/sources",
         "GET /v1/candidates",
         "GET /v1/documents",
+        "GET /v1/evaluations",
+        "GET /v1/keys",
         "GET /v1/documents/{id}",
         "GET /v1/documents/{id}/chunks",
         "GET /v1/jobs",
@@ -49,9 +51,7 @@ COVERED: Final = frozenset(
 )
 EXCUSED: Final[Mapping[str, str]] = {
     "GET /v1/jobs/{id}/events": "does not end while a job runs; the same view as GET /v1/jobs/{id}",
-    "GET /v1/evaluations": "figures that callers sent themselves; the questions are only in the view of one",
     "GET /v1/evaluations/{id}": "what the reader sent itself, shown while every document it names may be read: tests/db",
-    "GET /v1/keys": "for administrators, who may read everything of their tenant",
     "GET /v1/routes/{id}": "the same view as GET /v1/routes, and knows no document",
     "GET /v1/responses/{response_id}": "always 404",
     "POST /v1/embeddings": "answers with numbers made from the caller's own text",
@@ -63,13 +63,15 @@ _ADMIN: Final = ("/v1/pauses", "/v1/routes", "/v1/rights", "/v1/directory/users"
 
 
 class Probe(msgspec.Struct, frozen=True, kw_only=True):
-    """`label` says what is asked, for findings. `about`: the document whose own page this is, if any."""
+    """`label` says what is asked, for findings. `about`: the document whose own page this is, if any. `changing`: the reply is
+    another one each time, by what the reader has asked before or by figures of the whole server."""
 
     label: str
     method: str
     path: str
     body: Any = None
     about: str = ""
+    changing: bool = False
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,11 +97,15 @@ def probes(collection: str, known: Known, *, model: str = "", answers: bool = Tr
         "/v1/jobs?limit=200",
         "/v1/quarantine",
         "/v1/candidates",
+        "/v1/evaluations",
+        "/v1/models",
+        "/openapi.json",
+        "/livez",
         *_ADMIN,
     ):
         yield Probe(label=path, method="GET", path=path)
-    for path in ("/v1/calls?limit=200", "/v1/models", "/metrics", "/openapi.json", "/readyz", "/livez"):
-        yield Probe(label=path, method="GET", path=path)
+    for path in ("/v1/calls?limit=200", "/v1/keys", "/metrics", "/readyz"):
+        yield Probe(label=path, method="GET", path=path, changing=True)
     yield Probe(label="documents", method="GET", path=f"/v1/documents?collection={collection}&limit=200")
     yield Probe(label="all documents", method="GET", path="/v1/documents?limit=200")
     yield from _by_id(known)

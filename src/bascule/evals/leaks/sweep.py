@@ -14,7 +14,7 @@ from bascule.evals.leaks.probes import MISSING, QUESTION, Known, Probe, probes
 from bascule.evals.leaks.scan import shape, strings
 from bascule.evals.leaks.world import Person, World, canary
 
-REMEMBERED = 6  # answers, calls and jobs that are asked for again by everybody
+REMEMBERED = 6  # answers, calls, jobs and deleted documents that are asked for again by everybody
 AT_ONCE = 8
 
 
@@ -34,15 +34,15 @@ class Sweep:
     async def quiet(self) -> list[Finding]:
         """Everybody reads everything while nothing changes."""
         await self._learn()
-        people = self._world.people.values()
-        found = await asyncio.gather(*(self._one(p, probe, calm=True) for p in people for probe in self._probes()))
-        alike = await asyncio.gather(*(self._alike(person) for person in people))
+        readers, wanted = self._world.readers, self._probes()
+        found = await asyncio.gather(*(self._one(reader, probe, calm=True) for reader in readers for probe in wanted))
+        alike = await asyncio.gather(*(self._alike(reader) for reader in readers))
         return [finding for part in (*found, *alike) for finding in part]
 
     async def busy(self, random: Random, reads: int) -> list[Finding]:
         """`reads` reads by random people, judged by what was foreign to them from beginning to end."""
-        people, choices = list(self._world.people.values()), self._probes()
-        wanted = [(random.choice(people), random.choice(choices)) for _ in range(reads)]
+        readers, choices = self._world.readers, self._probes()
+        wanted = [(random.choice(readers), random.choice(choices)) for _ in range(reads)]
         found = await asyncio.gather(*(self._one(person, probe, calm=False) for person, probe in wanted))
         return [finding for part in found for finding in part]
 
@@ -62,17 +62,17 @@ class Sweep:
         return found
 
     async def shapes(self, person: Person) -> dict[str, object]:
-        """Keys and lengths of what the person is shown in lists: a document that is hidden must not change them."""
+        """Keys and lengths of what the person is shown: a document that is hidden must not change them."""
         found = {}
         for probe in self._probes():
-            if probe.label in ("search here", "documents", "/v1/collections", "/v1/jobs?limit=200", "/v1/quarantine"):
+            if not probe.changing:
                 found[probe.label] = shape((await self._client.read(probe, person.key)).json())
+                self.replies += 1
         return found
 
     def _probes(self) -> Sequence[Probe]:
-        papers = self._world.papers.values()
         known = Known(
-            documents={paper.external_id: paper.id for paper in papers if paper.id},
+            documents={paper.external_id: paper.id for paper in self._world.known(REMEMBERED)},
             **{kind: tuple(ids) for kind, ids in self._ids.items()},
         )
         where = self._office.collection
@@ -94,7 +94,7 @@ class Sweep:
 
     async def _alike(self, person: Person) -> list[Finding]:
         """A hidden document and one that never was."""
-        hidden = [p.id for p in self._world.papers.values() if p.id and not p.read_by(person)]
+        hidden = [p.id for p in self._world.known(REMEMBERED) if not p.read_by(person)]
         found = []
         for rest in ("", "/chunks"):
             missing = await self._client.send("GET", f"/v1/documents/{MISSING}{rest}", person.key)
@@ -121,8 +121,8 @@ class Sweep:
 
     async def _learn(self) -> None:
         """Passages' ids, from people who may read them: everybody will try them."""
-        for paper in self._world.papers.values():
-            reader = next((p for p in self._world.people.values() if paper.id and paper.read_by(p)), None)
+        for paper in self._world.known(0):
+            reader = next((p for p in self._world.people.values() if paper.read_by(p)), None)
             if reader is not None:
                 reply = await self._client.send("GET", f"/v1/documents/{paper.id}/chunks", reader.key)
                 ids = list(strings(reply.json(), "chunk_id"))

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 @dataclass(kw_only=True)
 class Person:
-    """`groups` are those that count at this moment. `key` is the credential the person sends."""
+    """`groups` are those that count at this moment. `key` is the credential the person sends. `admin`: reads all of the tenant's
+    documents, and none that was deleted."""
 
     name: str
     tenant: str
@@ -23,6 +24,7 @@ class Person:
     scopes: tuple[str, ...] = ("chat", "ask")
     key: str = ""
     key_id: str = ""
+    admin: bool = False
 
     def marks(self) -> set[str]:
         own = {"public", *(f"group:{group}" for group in self.groups), *(f"role:{role}" for role in self.roles)}
@@ -46,7 +48,9 @@ class Paper:
     def read_by(self, person: Person) -> bool:
         if self.deleted or person.tenant != self.tenant:
             return False
-        return any(_allows(allow, deny, person) for allow, deny in [(self.allow, self.deny), *self.between])
+        return person.admin or any(
+            _allows(allow, deny, person) for allow, deny in [(self.allow, self.deny), *self.between]
+        )
 
 
 def _allows(allow: set[str], deny: set[str], person: Person) -> bool:
@@ -63,14 +67,16 @@ class Watch:
 
 
 class World:
-    """People, papers and every canary there ever was."""
+    """People, papers and every canary there ever was. `readers`: the people, and administrators, whose rights stay."""
 
-    def __init__(self, people: Iterable[Person]) -> None:
+    def __init__(self, people: Iterable[Person], administrators: Iterable[Person] = ()) -> None:
         self.people = {person.name: person for person in people}
+        self.readers = [*self.people.values(), *administrators]
         self.papers: dict[str, Paper] = {}
         self._canaries: dict[str, tuple[Paper, str]] = {}  # canary -> its paper and what it is
         self._retired: set[str] = set()  # of versions that were replaced
         self._watches: list[Watch] = []
+        self._known: dict[str, dict[str, str]] = {}  # reader -> what is foreign to them, until something changes
 
     def paper(self, external_id: str, tenant: str, allow: Iterable[str], deny: Iterable[str] = ()) -> Paper:
         made = Paper(external_id=external_id, tenant=tenant, allow=set(allow), deny=set(deny))
@@ -84,6 +90,7 @@ class World:
         paper.text_canary, paper.title_canary = canary(), canary()
         self._canaries[paper.text_canary] = (paper, "text")
         self._canaries[paper.title_canary] = (paper, "title")
+        self._known.clear()
         return old
 
     def retire(self, canaries: Iterable[str]) -> None:
@@ -91,6 +98,12 @@ class World:
 
     def visible(self, person: Person) -> list[Paper]:
         return [paper for paper in self.papers.values() if paper.read_by(person)]
+
+    def known(self, deleted: int) -> list[Paper]:
+        """Documents that have an id: those that live, and the last so many that were deleted."""
+        there = [paper for paper in self.papers.values() if paper.id]
+        gone = [paper for paper in there if paper.deleted]
+        return [paper for paper in there if not paper.deleted] + gone[max(0, len(gone) - deleted) :]
 
     def foreign(self, person: Person) -> dict[str, str]:
         """Every canary the person may not be shown now, and what it stands for."""
@@ -103,9 +116,14 @@ class World:
                 found[word] = f"the {where} of {paper.external_id} ({state})"
         return found
 
+    def an_earlier_name(self, word: str, person: Person) -> bool:
+        """The name that a document which the person may read had before."""
+        paper, where = self._canaries[word]
+        return word in self._retired and where == "title" and paper.read_by(person)
+
     def watch(self, person: Person) -> Watch:
         """Begin a read: see `Watch`. End it with `end`."""
-        watch = Watch(person, self.foreign(person))
+        watch = Watch(person, self._foreign_now(person))
         self._watches.append(watch)
         return watch
 
@@ -115,10 +133,16 @@ class World:
         return watch.foreign
 
     def changed(self) -> None:
-        """To be called after every change of this world, while reads go on."""
+        """To be called after every change of this world."""
+        self._known.clear()
         for watch in self._watches:
-            now = self.foreign(watch.person)
+            now = self._foreign_now(watch.person)
             watch.foreign = {word: what for word, what in watch.foreign.items() if word in now}
+
+    def _foreign_now(self, person: Person) -> dict[str, str]:
+        if person.name not in self._known:
+            self._known[person.name] = self.foreign(person)
+        return self._known[person.name]
 
     def canaries(self) -> dict[str, str]:
         """All of them: for logs, metrics and whatever belongs to nobody."""
