@@ -17,6 +17,11 @@ _BEFORE: Final = 16  # letters and signs that belong to a number and stand befor
 _AFTER: Final = 40
 
 
+def has_numbers(text: str) -> bool:
+    """Is there any window?"""
+    return _NUMBER.search(text) is not None
+
+
 def digit_windows(text: str) -> Sequence[Window]:
     """In order, apart from each other: around each six or more digits that are at most three characters apart."""
     found: list[Window] = []

@@ -45,9 +45,13 @@ def national_id(text: str, context: str, windows: Sequence[Window]) -> Iterator[
         for begin in _START.finditer(text, start, end):
             if _ANY_LONG.match(text, begin.start(), end):
                 yield from _matches(_LONG, text, context, begin.start(), end)
-    if _FEW_DIGITS.search(text):
+    if has_few_digits(text):
         for few in _PAN.pattern.finditer(text):
             yield from _matches(_SHORT, text, context, few.start(), len(text))
+
+
+def has_few_digits(text: str) -> bool:
+    return _FEW_DIGITS.search(text) is not None
 
 
 def _matches(shapes: _Shapes, text: str, context: str, at: int, end: int) -> Iterator[Finding]:

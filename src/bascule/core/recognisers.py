@@ -59,7 +59,7 @@ _PHONE_SHAPE: Final = re.compile(
 )
 
 _IPV4: Final = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w]|\.\d)")
-_FOUR_NUMBERS: Final = re.compile(r"\d\.\d{1,3}\.\d{1,3}\.\d")
+FOUR_NUMBERS: Final = re.compile(r"\d\.\d{1,3}\.\d{1,3}\.\d")
 _IPV6: Final = re.compile(
     r"(?<![\w:.])(?=[0-9A-Fa-f]{0,4}:)[0-9A-Fa-f:]{4,39}(?:(?<=:)\d{1,3}(?:\.\d{1,3}){3})?(?![\w:])"
 )
@@ -86,6 +86,14 @@ KEY_PREFIXES: Final = (
     "github_pat_", "glpat-", "xoxa-", "xoxb-", "xoxe-", "xoxo-", "xoxp-", "xoxr-", "xoxs-", "xapp-", "AIza", "ya29.", "hf_",
     "npm_", "pypi-", "dop_v1_", "SG.", "eyJ",
 )  # fmt: skip
+# By a character of theirs: one of these is in each of KEY_PREFIXES.
+KEY_HINTS: Final[dict[str, tuple[str, ...]]] = {
+    "_": ("k_", "gh", "_pat_", "hf_", "npm_", "p_v1_"),
+    "-": ("k-", "glpat-", "xox", "xapp-", "pypi-"),
+    "A": ("AKIA", "ASIA", "AROA", "AIDA", "AIza"),
+    "J": ("eyJ",),
+    ".": ("ya29.", "SG."),
+}
 _SHORT_PROJECT_KEY: Final = re.compile(
     r"(?<![A-Za-z0-9_\-])sk-(?:proj|ant|live|test|svcacct)[A-Za-z0-9]{0,8}-[A-Za-z0-9_\-]{3,200}"
 )
@@ -195,10 +203,14 @@ def phone(text: str, context: str, windows: Sequence[Window]) -> Iterator[Findin
             yield Finding(kind="phone", start=match.start(), end=end)
 
 
+def may_hold_ipv6(text: str) -> bool:
+    return "::" in text or text.count(":") >= 7
+
+
 def ip(text: str, _: str, _windows: Sequence[Window]) -> Iterator[Finding]:
     """Public addresses; private and documentation ranges name nobody."""
-    patterns = [_IPV4] if _FOUR_NUMBERS.search(text) else []
-    if "::" in text or text.count(":") >= 7:
+    patterns = [_IPV4] if FOUR_NUMBERS.search(text) else []
+    if may_hold_ipv6(text):
         patterns.append(_IPV6)
     for pattern in patterns:
         for match in pattern.finditer(text):
@@ -210,12 +222,25 @@ def ip(text: str, _: str, _windows: Sequence[Window]) -> Iterator[Finding]:
                 yield Finding(kind="ip", start=match.start(), end=match.end())
 
 
+def may_hold_known_key(text: str) -> bool:
+    """One character is found thirty times as fast as two."""
+    hinted = any(mark in text and any(hint in text for hint in hints) for mark, hints in KEY_HINTS.items())
+    return hinted and any(prefix in text for prefix in KEY_PREFIXES)
+
+
+def may_assign_key(text: str) -> bool:
+    """What is assigned has a digit."""
+    if text.isascii() and not any(map(text.__contains__, "0123456789")):
+        return False
+    plain = text.lower()
+    return any(word in plain for word in _ASSIGNED_WORDS)
+
+
 def key(text: str, context: str, _windows: Sequence[Window]) -> Iterator[Finding]:
-    if any(prefix in text for prefix in KEY_PREFIXES):
+    if may_hold_known_key(text):
         for pattern in (KNOWN_KEY, _SHORT_PROJECT_KEY):
             yield from (Finding(kind="key", start=m.start(), end=m.end()) for m in pattern.finditer(text))
-    plain = text.lower()
-    for match in _ASSIGNED.finditer(text) if any(word in plain for word in _ASSIGNED_WORDS) else ():
+    for match in _ASSIGNED.finditer(text) if may_assign_key(text) else ():
         value = match.group(1).rstrip(".")
         if _looks_random(value):
             yield Finding(kind="key", start=match.start(1), end=match.start(1) + len(value))

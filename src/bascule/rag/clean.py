@@ -74,6 +74,8 @@ def clean_line(text: str) -> str:
 
 def clean_text(text: str, removed: Counter[str], repaired: Counter[str], *, code: bool = False) -> str:
     if text.isascii():
+        if is_plain(text):
+            return _white_space(text, code)
         visible = _HIDDEN["control_characters"].sub("", text)
         _count(removed, "control_characters", len(text) - len(visible))
         return _white_space(_LINE_ENDS.sub("\n", visible), code)
@@ -86,11 +88,17 @@ def clean_text(text: str, removed: Counter[str], repaired: Counter[str], *, code
     return _white_space(_SPACES.sub(" ", text), code)
 
 
+def is_plain(text: str) -> bool:
+    """ASCII without a control character or a line end but the usual ones."""
+    return text.isascii() and text.replace("\n", "").replace("\t", "").isprintable()
+
+
 def _clean_block(block: Block, removed: Counter[str], repaired: Counter[str]) -> Block:
     if block.rows:
         rows = tuple(tuple(" ".join(clean_text(c, removed, repaired).split()) for c in row) for row in block.rows)
         return msgspec.structs.replace(block, rows=rows, text=table_text(rows))
-    return msgspec.structs.replace(block, text=clean_text(block.text, removed, repaired, code=block.kind == "code"))
+    text = clean_text(block.text, removed, repaired, code=block.kind == "code")
+    return block if text == block.text else msgspec.structs.replace(block, text=text)
 
 
 def table_text(rows: Sequence[Sequence[str]]) -> str:
@@ -150,9 +158,15 @@ def _cut_marks(match: re.Match[str], removed: Counter[str]) -> str:
 
 
 def _white_space(text: str, code: bool) -> str:
-    if not code:
+    """Each expression only where it may find something: looking for two characters costs a tenth of it."""
+    tabs = "\t" in text
+    if not code and (tabs or "  " in text):
         text = _RUNS.sub(" ", text)
-    return _BLANK_LINES.sub("\n\n", _TRAILING.sub("", text)).strip("\n")
+    if tabs or " \n" in text or text.endswith(" "):
+        text = _TRAILING.sub("", text)
+    if "\n\n\n" in text:
+        text = _BLANK_LINES.sub("\n\n", text)
+    return text.strip("\n")
 
 
 def _without_page_furniture(blocks: list[Block], removed: Counter[str]) -> list[Block]:

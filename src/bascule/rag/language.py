@@ -18,9 +18,8 @@ _MIN_LEAD: Final = 1.25  # over the second language
 _MIN_SCRIPT: Final = 0.3  # of letters: such a text holds much that is Latin, code and names
 _MIN_LETTERS: Final = 12
 _WORD: Final = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
-_OF_ADDRESSES: Final = ("://", "@", "\\", "_")  # one is in whatever _ADDRESS finds
+_OF_ADDRESSES: Final = ("://", "@", "\\", "_")  # a word that holds one is an address or a name in code
 _BEYOND_LATIN: Final = re.compile(r"[\u0370-\uffff]")  # where the scripts below lie
-_ADDRESS: Final = re.compile(r"\S*(?:://|[@\\_])\S*")
 
 _FUNCTION_WORDS: Final = {
     "en": (
@@ -156,13 +155,13 @@ _ASKING: Final = frozenset(["what", "who", "whom", "whose", "where", "which", "w
 _WEIGHT_OF_HAN: Final = 3  # a character says as much as three letters
 
 
-def _weights() -> Mapping[str, Mapping[str, float]]:
-    """word -> language -> weight: one for a word of its own, less for one that several share."""
+def _weights() -> Mapping[str, tuple[tuple[str, float], ...]]:
+    """word -> (language, weight) of each: one for a word of its own, less for one that several share."""
     owners: defaultdict[str, list[str]] = defaultdict(list)
     for language, words in _FUNCTION_WORDS.items():
         for word in set(words.split()):
             owners[word].append(language)
-    return {word: dict.fromkeys(owned, 1 / len(owned) ** 0.5) for word, owned in owners.items()}
+    return {word: tuple((code, 1 / len(owned) ** 0.5) for code in owned) for word, owned in owners.items()}
 
 
 _WEIGHTS: Final = _weights()
@@ -172,7 +171,7 @@ def language(text: str) -> str:
     """The ISO 639-1 code of the language most of the text is in; "" where that cannot be told."""
     sample = text[:SAMPLE_CHARS]
     if any(mark in sample for mark in _OF_ADDRESSES):
-        sample = _ADDRESS.sub(" ", sample)
+        sample = " ".join(word for word in sample.split() if not any(mark in word for mark in _OF_ADDRESSES))
     if _BEYOND_LATIN.search(sample) and (script := _by_script(sample)):
         return script
     return _by_words(_WORD.findall(sample.lower().replace("’", "'")))
@@ -192,17 +191,19 @@ def _by_words(words: list[str]) -> str:
     scores = _scores(words)
     if not scores:
         return ""
-    (best, most), *others = scores.most_common(2)
+    (best, most), *others = sorted(scores.items(), key=lambda pair: -pair[1])[:2]
     second = others[0][1] if others else 0
     enough = most >= _MIN_WORDS and most >= _MIN_SHARE * len(words)
     return best if enough and most >= _MIN_LEAD * second else ""
 
 
-def _scores(words: list[str]) -> Counter[str]:
-    scores: Counter[str] = Counter()
-    for word, times in Counter(words).items():
-        for code, weight in _WEIGHTS.get(word, {}).items():
-            scores[code] += weight * min(times, 1 + len(words) // 20)  # type: ignore[assignment]
+def _scores(words: list[str]) -> dict[str, float]:
+    scores: dict[str, float] = {}
+    most = 1 + len(words) // 20
+    for word, times in Counter(filter(_WEIGHTS.__contains__, words)).items():
+        counted = min(times, most)
+        for code, weight in _WEIGHTS[word]:
+            scores[code] = scores.get(code, 0.0) + weight * counted
     return scores
 
 

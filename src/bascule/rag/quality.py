@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections import Counter
 from functools import lru_cache
 from typing import Final
 
+from bascule.rag.clean import is_plain
+
 SAMPLE_CHARS: Final = 50_000
 _SHORT_CHARS: Final = 1500  # too little to say anything by compressing it
-_TOKEN: Final = re.compile(r"\S+")
 _TRIM: Final = re.compile(r"^\W+|\W+$")
 _STRANGE: Final = re.compile(r"[\ufffd\x00-\x08\x0b-\x1f\x7f\ue000-\uf8ff]")
 _LATIN: Final = re.compile(r"[A-Za-zÀ-ɏ]+(?:['’\-./_][A-Za-zÀ-ɏ]+)*")
@@ -30,11 +30,12 @@ _REPEATED: Final = 0.03  # and below which it says the same again and again
 def quality(text: str) -> float:
     """0..1, rounded to hundredths."""
     sample = text[:SAMPLE_CHARS]
-    tokens = _TOKEN.findall(sample)
+    tokens = sample.split()
     if not tokens:
         return 0.0
-    clean = 1 - min(1.0, 10 * len(_STRANGE.findall(sample)) / len(sample))
-    wordlike = sum(times for token, times in Counter(tokens).items() if _is_wordlike(token)) / len(tokens)
+    strange = 0 if is_plain(sample) else len(_STRANGE.findall(sample))
+    clean = 1 - min(1.0, 10 * strange / len(sample))
+    wordlike = sum(map(_is_wordlike, tokens)) / len(tokens)
     return round(clean * min(1.0, wordlike / 0.7) * _order(sample), 2)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import msgspec
 
 from bascule.core.parsing import Block
 from bascule.core.pseudonyms import pseudonym
-from bascule.core.recognise import KINDS, PERSONAL_KINDS, SECRET_KINDS, find
+from bascule.core.recognise import KINDS, PERSONAL_KINDS, SECRET_KINDS, find, possible
 from bascule.rag.clean import table_text
 from bascule.rag.names import NAME_KINDS, Look
 
@@ -49,9 +49,21 @@ def redact_blocks(
     """`drop`: a block or a table's row that holds personal data is left out whole, and counted as `left_out_KIND` by what it held;
     secrets are masked all the same."""
     counts: Counter[str] = Counter()
+    kinds = possible(_texts(blocks), kinds)
+    if not kinds:
+        return tuple(blocks), {}
     if drop:
         blocks = [kept for block in blocks if (kept := _without_personal(block, counts, kinds, look)) is not None]
     return tuple(_redact_block(block, counts, kinds, key, look) for block in blocks), dict(counts)
+
+
+def _texts(blocks: Sequence[Block]) -> Iterator[str]:
+    for block in blocks:
+        if block.rows:
+            for row in block.rows:
+                yield from row
+        else:
+            yield block.text
 
 
 def _without_personal(block: Block, counts: Counter[str], kinds: Collection[str], look: Look) -> Block | None:

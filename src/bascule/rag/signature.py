@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Sequence
 from hashlib import blake2b
+from itertools import accumulate
 from typing import Final
 
 from bascule.core.alike import VALUES
@@ -22,17 +24,23 @@ _EMPTY: Final = 1 << 32
 
 def signature(text: str) -> bytes:
     """VALUES numbers of four bytes; empty for a text too short to be told from others."""
-    words = [word.encode("utf-8", "surrogatepass") for word in _WORD.findall(text.lower())]
+    words = _WORD.findall(text.lower())
     if len(words) < LEAST_WORDS:
         return b""
-    shingles = set(zip(*(words[at:] for at in range(SHINGLE_WORDS)), strict=False))
-    bins = [_EMPTY] * VALUES
-    for shingle in shingles:
-        drawn = int.from_bytes(blake2b(b" ".join(shingle), digest_size=8).digest(), "big")
-        place, value = drawn % VALUES, drawn >> 32
-        if value < bins[place]:
-            bins[place] = value
-    return struct.pack(f"<{VALUES}I", *_filled(bins))
+    hashed = b"".join([blake2b(shingle, digest_size=8).digest() for shingle in _shingles(words)])
+    drawn = sorted(struct.unpack(f">{len(hashed) // 8}Q", hashed), reverse=True)
+    least = {each % VALUES: each >> 32 for each in drawn}  # the last one stays, which is the smallest
+    return struct.pack(f"<{VALUES}I", *_filled([least.get(place, _EMPTY) for place in range(VALUES)]))
+
+
+def _shingles(words: Sequence[str]) -> set[bytes]:
+    """Cut from one text of all words: joining each four anew costs more than hashing them."""
+    whole = " ".join(words).encode("utf-8", "surrogatepass")
+    sizes = [len(word) + 1 for word in words] if len(whole) == sum(map(len, words)) + len(words) - 1 else None
+    if sizes is None:
+        sizes = [len(word.encode("utf-8", "surrogatepass")) + 1 for word in words]
+    starts = [0, *accumulate(sizes)]
+    return {whole[start : end - 1] for start, end in zip(starts, starts[SHINGLE_WORDS:], strict=False)}
 
 
 def _filled(bins: list[int]) -> list[int]:
