@@ -40,10 +40,11 @@ PAPERS = {
 
 
 class World:
-    def __init__(self, url: str, admin: str, shots: Path) -> None:
+    def __init__(self, url: str, admin: str, shots: Path, folder: Path) -> None:
         self.url = url
         self.admin = admin
         self.shots = shots
+        self.folder = folder
         self.hostile = HOSTILE
         self.scheme = ""
 
@@ -58,10 +59,10 @@ class World:
         await page.set_viewport_size({"width": 380, "height": 800})
         assert await page.evaluate("document.documentElement.scrollWidth") <= 380, page.url
 
-    async def posted(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    async def posted(self, path: str, body: dict[str, Any] | None = None, method: str = "POST") -> dict[str, Any]:
         """What the API says to the administrator."""
         async with aiohttp.ClientSession(self.url, headers={"x-api-key": self.admin}) as http:
-            async with http.post(path, json=body) as reply:
+            async with http.request(method, path, json=body) as reply:
                 assert reply.status < 300, await reply.text()
                 found: dict[str, Any] = await reply.json()
                 return found
@@ -81,7 +82,7 @@ def world(tmp_path_factory) -> Iterator[World]:
     """A server process of its own, filled; it must end in good order on SIGTERM."""
     folder = tmp_path_factory.mktemp("console")
     config = folder / "bascule.toml"
-    config.write_text('[rag]\nembedding_model = ""\n')
+    config.write_text('[rag]\nembedding_model = ""\n' + "".join(a_source(folder, name) for name in ("light", "dark")))
     env = {name: value for name, value in os.environ.items() if not name.startswith("BASCULE_")}
     run, where = [sys.executable, "-m", "bascule"], ["--data", str(folder / "data"), "--config", str(config)]
     made = subprocess.run([*run, "init", *where, "--json"], env=env, capture_output=True, timeout=60, check=True)
@@ -96,7 +97,7 @@ def world(tmp_path_factory) -> Iterator[World]:
         asyncio.run(fill(url, admin))
         shots = Path(os.environ.get("BASCULE_SCREENSHOTS") or folder)
         shots.mkdir(parents=True, exist_ok=True)
-        yield World(url, admin, shots)
+        yield World(url, admin, shots, folder)
         server.send_signal(signal.SIGTERM)
         assert server.wait(30) == 0
     finally:
@@ -105,6 +106,19 @@ def world(tmp_path_factory) -> Iterator[World]:
             server.wait()
         if server.stdout is not None:
             server.stdout.close()
+
+
+def a_source(folder: Path, name: str) -> str:
+    """Six small files, and their place in the configuration: a source that is read only when somebody wants it."""
+    files = folder / f"wiki-{name}"
+    files.mkdir()
+    for number in range(6):
+        (files / f"page{number}.md").write_text(
+            f"# Page {number}\n\nThe {name} team keeps key {number} on floor {number}.\n"
+        )
+    return (
+        f'[sources.wiki-{name}]\nkind = "folder"\npaths = ["{files}"]\ncollection = "wiki-{name}"\nallow = ["public"]\n'
+    )
 
 
 async def fill(url: str, key: str) -> None:

@@ -41,7 +41,8 @@ async def test_documents_and_jobs_are_shown_with_their_rights_and_reasons(world,
     await page.wait_for_selector("#jobs .jobs")
     documents = await page.inner_text("#documents")
     assert "Returns and refunds" in documents and "group:hr" in documents and "public" in documents
-    assert "broken.pdf" in await page.inner_text("#jobs")
+    assert "broken.pdf" in documents and "damaged" in documents
+    assert "documents" in await page.inner_text("#jobs .jobs")
 
     await page.set_viewport_size({"width": 390, "height": 800})
     assert await page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -54,6 +54,7 @@ async def test_runs_are_drawn_together_opened_and_compared(world, window):
     await world.fits_a_phone(page)
 
 
+@pytest.mark.parametrize("window", ["light"], indirect=True)
 async def test_a_run_of_somebody_else_is_not_there(world, window):
     run = await world.posted("/v1/evaluations", a_run("mine", 5, ""))
     await world.sign_in(window.page, await world.a_key(name="eve", subject="eve", scopes=["ask"]))

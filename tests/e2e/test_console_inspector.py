@@ -30,6 +30,7 @@ async def test_an_answer_is_looked_into_from_its_link_to_its_passages(world, win
     await world.shoot(page, "why-phone", full_page=True)
 
 
+@pytest.mark.parametrize("window", ["dark"], indirect=True)
 async def test_what_was_expected_is_judged_and_the_question_asked_again(world, window):
     page = window.page
     await world.sign_in(page)
@@ -50,6 +51,7 @@ async def test_what_was_expected_is_judged_and_the_question_asked_again(world, w
     await page.get_by_text("The answer and its verdict are the same as before.").wait_for()
 
 
+@pytest.mark.parametrize("window", ["light"], indirect=True)
 async def test_another_key_meets_the_same_reply_as_for_an_answer_that_is_not_there(world, window):
     page = window.page
     answer = await world.asked("Within how many days may goods be returned?")
@@ -60,6 +62,7 @@ async def test_another_key_meets_the_same_reply_as_for_an_answer_that_is_not_the
     assert bodies[0] == bodies[1] and "There is no such answer." in bodies[0]
 
 
+@pytest.mark.parametrize("window", ["light"], indirect=True)
 async def test_what_documents_and_questions_smuggle_into_the_page_stays_text(world, window):
     page = window.page
     await world.sign_in(page)

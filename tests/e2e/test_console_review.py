@@ -10,6 +10,7 @@ import pytest
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 
+@pytest.mark.parametrize("window", ["light"], indirect=True)
 async def test_feedback_on_an_answer_becomes_a_line_of_a_golden_set(world, window):
     page = window.page
     question = f"When is the price refunded? <script>alert('{world.scheme}')</script>"
@@ -39,6 +40,7 @@ async def test_feedback_on_an_answer_becomes_a_line_of_a_golden_set(world, windo
     assert [json.loads(line) for line in lines] == [{"question": question, "answer": ["within five working days <b>"]}]
 
 
+@pytest.mark.parametrize("window", ["dark"], indirect=True)
 async def test_only_the_asker_says_how_good_an_answer_is(world, window):
     answer = await world.asked("Within how many days may goods be returned?")
     await world.sign_in(window.page, await world.a_key(name="bob", subject="bob", scopes=["ask"]))

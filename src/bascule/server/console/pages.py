@@ -20,7 +20,7 @@ from bascule.server.console.desk import Desk
 from bascule.server.console.guard import PAGE_HEADERS, check_host, check_origin, is_secure
 from bascule.server.console.sections import SECTIONS
 from bascule.server.console.sessions import Attempts, Sessions, cookie_value, set_cookie
-from bascule.server.console.visit import Visit, places
+from bascule.server.console.visit import Visit, place_of, places
 from bascule.server.console.why import METHODS
 from bascule.server.credentials import require
 from bascule.server.exchange import Events, Exchange, Header, Reply, Watch
@@ -114,7 +114,7 @@ class Console:
         principal = self._principal(exchange)
         asked = await _form(exchange, _MOST_FIELDS) if method == "POST" else _query(exchange, _MOST_FIELDS)
         desk = Desk(self._app, exchange, principal, self._stopping)
-        return Visit(desk, rest, asked, self._page, self._who(principal), f"/console/{kind}")
+        return Visit(desk, rest, asked, self._page, self._who(principal), place_of(kind))
 
     def _who(self, principal: Principal) -> str:
         record = self._app.authenticator.record(principal)

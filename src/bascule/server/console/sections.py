@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from bascule.server.console import history, inspector, review
+from bascule.server.console import history, inspector, intake, review
 from bascule.server.console.visit import Section
 
 SECTIONS: Final[Mapping[tuple[str, str], Section]] = {
@@ -14,4 +14,10 @@ SECTIONS: Final[Mapping[tuple[str, str], Section]] = {
     ("POST", "feedback"): review.give,
     ("GET", "review"): review.show,
     ("GET", "evaluations"): history.show,
+    ("GET", "work"): intake.work,
+    ("GET", "sources"): intake.sources,
+    ("POST", "source"): intake.on_source,
+    ("GET", "job"): intake.job,
+    ("POST", "job"): intake.on_job,
+    ("POST", "again"): intake.again,
 }

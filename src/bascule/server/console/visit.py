@@ -16,7 +16,15 @@ PLACES: Final = (
     ("/console/answers", "Answers", "explain"),
     ("/console/review", "Review", "list_candidates"),
     ("/console/evaluations", "Evaluations", "list_runs"),
+    ("/console/work", "Sources and jobs", "list_jobs"),
 )
+
+_WITHIN: Final[Mapping[str, str]] = {"job": "work"}
+
+
+def place_of(kind: str) -> str:
+    """The address of the page that a path belongs to."""
+    return f"/console/{_WITHIN.get(kind, kind)}"
 
 
 class Visit(msgspec.Struct, frozen=True):
