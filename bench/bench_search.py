@@ -1,11 +1,11 @@
 """Permission-filtered hybrid search in the embedded stores, beside the floors they stand on.
 
-    python bench/bench_search.py [--sizes 10000,100000] [--stores sqlite,qdrant_edge] [--queries 200] [--json FILE]
+    python bench/bench_search.py [--sizes 10000,100000] [--stores sqlite,qdrant_edge] [--queries 200] [--folder KEPT] [--json FILE]
 
 One row for each size, share of visible chunks and method: p50 and p99 in milliseconds, CPU per query, and recall against a
-scan in float64 and the naive BM25 formula (ten queries each). Words follow the interpreter's own documentation (pydoc topics)
-with a Zipfian tail; vectors are random, unit length, in clusters. `hybrid` is what a question costs: dense and lexical, 60
-candidates each; `new scope` when every question comes from somebody else. On a busy machine believe the CPU column.
+scan in float64 and the naive BM25 formula (ten queries each) over made-up chunks (`search_corpus.py`). `hybrid` is what a question
+costs: dense and lexical, 60 candidates each; `new scope` when every question comes from somebody else. On a busy machine believe
+the CPU column; it holds the engine's process too.
 """
 
 from __future__ import annotations
@@ -18,98 +18,42 @@ import sqlite3
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from pydoc_data.topics import topics
 from typing import Any
 
 import numpy as np
+import psutil
 from usearch.index import search as usearch_search
 
-from bascule.core.lexical import terms
-from bascule.core.vectors import Candidate, Point, Scope
+from bascule.core.vectors import Scope
 from bascule.plugins.vector_stores.qdrant_edge import EdgeVectorStore
 from bascule.plugins.vector_stores.sqlite import SqliteVectorStore
+from search_corpus import COLLECTION, TENANT, VISIBLE, Corpus, recall
 
-DIMENSION = 384
-TERMS_PER_CHUNK = 100
-TERMS_PER_QUERY = 7
-TAIL_WORDS = 200_000
-TAIL_SHARE = 0.25
-CHUNKS_PER_DOCUMENT = 20
 CANDIDATES = 60
-BATCH = 512
-COLLECTION = "c"
-TENANT = "t"
-# acl 1 is on 1 % of the chunks, acl 2 on 9 %, acl 3 on the rest: so {1}, {1, 2}, {1, 2, 3} see 1, 10 and 100 %.
-VISIBLE: dict[int, frozenset[int]] = {1: frozenset({1}), 10: frozenset({1, 2}), 100: frozenset({1, 2, 3})}
 
 Row = dict[str, Any]
 
 
-class Corpus:
-    """Chunks as arrays: words by number, unit vectors, acl by document."""
-
-    def __init__(self, size: int, seed: int = 7) -> None:
-        rng = np.random.default_rng(seed)
-        counted = Counter(word for text in topics.values() for word in terms(text))
-        self.words = np.array([*counted, *(f"tail{n}" for n in range(TAIL_WORDS))])
-        head = np.array(list(counted.values()), float)
-        tail = 1 / np.arange(10, TAIL_WORDS + 10)
-        weights = np.concatenate((head / head.sum() * (1 - TAIL_SHARE), tail / tail.sum() * TAIL_SHARE))
-        self.numbers = rng.choice(self.words.size, (size, TERMS_PER_CHUNK), p=weights)
-        centres = rng.standard_normal((200, DIMENSION)).astype(np.float32)
-        own = rng.standard_normal((size, DIMENSION)).astype(np.float32)
-        self.vectors = _unit(centres[rng.integers(0, 200, size)] + own)
-        documents = rng.choice([1, 2, 3], size // CHUNKS_PER_DOCUMENT + 1, p=[0.01, 0.09, 0.9])
-        self.acl = np.repeat(documents, CHUNKS_PER_DOCUMENT)[:size]
-        self.size = size
-
-    def points(self) -> Iterator[list[Point]]:
-        for start in range(0, self.size, BATCH):
-            yield [self._point(n) for n in range(start, min(start + BATCH, self.size))]
-
-    def _point(self, number: int) -> Point:
-        return Point(
-            chunk_id=f"{number:032x}",
-            document_id=f"d{number // CHUNKS_PER_DOCUMENT}",
-            tenant=TENANT,
-            collection_id=COLLECTION,
-            acl_id=int(self.acl[number]),
-            vector=self.vectors[number].tobytes(),
-            terms=tuple(self.words[self.numbers[number]].tolist()),
-        )
-
-    def queries(self, count: int) -> list[tuple[np.ndarray[Any, Any], list[str]]]:
-        """A vector near a chunk's, and seven of its words."""
-        rng = np.random.default_rng(11)
-        found = []
-        for number in rng.integers(0, self.size, count):
-            vector = _unit(self.vectors[number] + 0.03 * rng.standard_normal(DIMENSION).astype(np.float32))
-            words = self.words[rng.choice(self.numbers[number], TERMS_PER_QUERY, replace=False)]
-            found.append((vector, words.tolist()))
-        return found
-
-
-def _unit(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    unit: np.ndarray[Any, Any] = values / np.linalg.norm(values, axis=-1, keepdims=True)
-    return unit.astype(np.float32)
-
-
 class Clock:
-    """Wall and CPU time of repeated work."""
+    """Wall and CPU time of repeated work; CPU that of this process and of those it has started."""
 
     def __init__(self) -> None:
         self.wall_ms: list[float] = []
         self.cpu_s = 0.0
+        self._started = [child.pid for child in psutil.Process().children()]
 
     async def time(self, work: Callable[[], Awaitable[Any]]) -> Any:
-        wall, cpu = time.perf_counter(), time.process_time()
+        cpu_s, wall_s = self._cpu_s(), time.perf_counter()
         result = await work()
-        self.wall_ms.append((time.perf_counter() - wall) * 1e3)
-        self.cpu_s += time.process_time() - cpu
+        self.wall_ms.append((time.perf_counter() - wall_s) * 1e3)
+        self.cpu_s += self._cpu_s() - cpu_s
         return result
+
+    def _cpu_s(self) -> float:
+        tasks = [path for pid in self._started for path in Path(f"/proc/{pid}/task").glob("*/schedstat")]
+        return time.process_time() + sum(int(path.read_text().split()[0]) for path in tasks) / 1e9
 
     def row(self, **facts: Any) -> Row:
         p50, p99 = np.percentile(self.wall_ms, [50, 99])
@@ -117,29 +61,9 @@ class Clock:
         return {**facts, "p50_ms": round(p50, 2), "p99_ms": round(p99, 2), "cpu_ms": round(cpu_ms, 2)}
 
 
-def recall(found: list[Candidate], scores: np.ndarray[Any, Any], limit: int) -> float:
-    """Share of the `limit` best scores that was found (a tie with the last counts as found)."""
-    positive = np.sort(scores[np.isfinite(scores)])[::-1][:limit]
-    if not positive.size:
-        return 1.0
-    good = sum(1 for c in found if scores[int(c.chunk_id, 16)] >= positive[-1] - 1e-6)
-    return good / positive.size
-
-
-def bm25(corpus: Corpus, words: list[str]) -> np.ndarray[Any, Any]:
-    """The formula over the whole matrix; every chunk has the same length, so the length factor is one."""
-    scores = np.zeros(corpus.size)
-    number_of = {word: n for n, word in enumerate(corpus.words.tolist())}
-    for word in words:
-        tf = (corpus.numbers == number_of[word]).sum(axis=1)
-        df = np.count_nonzero(tf)
-        scores += np.log(1 + (corpus.size - df + 0.5) / (df + 0.5)) * tf * 2.2 / (tf + 1.2)
-    return np.where(scores > 0, scores, -np.inf)
-
-
 async def measure(store: SqliteVectorStore, corpus: Corpus, percent: int, count: int) -> list[Row]:
     scope = Scope(tenant=TENANT, collection_ids=frozenset({COLLECTION}), allowed=VISIBLE[percent])
-    hidden = ~np.isin(corpus.acl, list(VISIBLE[percent]))
+    hidden = corpus.hidden(percent)
     queries = corpus.queries(count)
     names = ("dense", "lexical", "hybrid")
     clocks = {name: Clock() for name in names}
@@ -154,9 +78,9 @@ async def measure(store: SqliteVectorStore, corpus: Corpus, percent: int, count:
             )
         )
         if number < 10:
-            exact = np.where(hidden, -np.inf, corpus.vectors.astype(float) @ vector)
+            exact = np.where(hidden, -np.inf, corpus.cosines(vector))
             dense_recall.append(recall(near, exact, CANDIDATES))
-            lexical_recall.append(recall(best, np.where(hidden, -np.inf, bm25(corpus, words)), CANDIDATES))
+            lexical_recall.append(recall(best, np.where(hidden, -np.inf, corpus.bm25(words)), CANDIDATES))
     recalls = {"dense": np.mean(dense_recall), "lexical": np.mean(lexical_recall)}
     recalls["hybrid"] = min(recalls.values())
     return [
@@ -196,15 +120,22 @@ async def memory(folder: Path, name: str) -> None:
     scope = Scope(tenant=TENANT, collection_ids=frozenset({COLLECTION}), allowed=VISIBLE[100])
     store = EdgeVectorStore(folder) if name == "qdrant_edge" else SqliteVectorStore(folder)
     before = _rss_mb()
+    opening_s = time.process_time()
     if isinstance(store, EdgeVectorStore):
         await store.hold()
+    opening_s = time.process_time() - opening_s
     started_s = time.perf_counter()
     await store.lexical(["nothing"], scope, 1)
     opened_ms = (time.perf_counter() - started_s) * 1e3
     for data, words in questions:
         await asyncio.gather(store.dense(data, scope, CANDIDATES), store.lexical(words, scope, CANDIDATES))
+    grown_mb = _rss_mb() - before
+    engine_mb = sum(child.memory_info().rss for child in psutil.Process().children()) // 1_000_000
     await store.close()
-    print(json.dumps({"first_answer_ms": round(opened_ms, 1), "rss_growth_mb": _rss_mb() - before}))
+    facts = {"first_answer_ms": round(opened_ms, 1), "rss_growth_mb": grown_mb}
+    if engine_mb:
+        facts |= {"engine_rss_mb": engine_mb, "own_cpu_while_it_opened_ms": round(opening_s * 1e3, 1)}
+    print(json.dumps(facts))
 
 
 async def memory_of(folder: Path, corpus: Corpus, count: int, store: str = "sqlite") -> Row:
@@ -226,7 +157,7 @@ async def floors(corpus: Corpus, count: int) -> list[Row]:
     table.execute("CREATE VIRTUAL TABLE f USING fts5(words, content='', tokenize='unicode61')")
     table.executemany(
         "INSERT INTO f (rowid, words) VALUES (?, ?)",
-        ((n, " ".join(_ascii(corpus.words[numbers].tolist()))) for n, numbers in enumerate(corpus.numbers)),
+        ((n, " ".join(_ascii(corpus.words_of(n).tolist()))) for n in range(corpus.size)),
     )
 
     async def scan(vector: np.ndarray[Any, Any]) -> None:
@@ -288,6 +219,7 @@ async def generation(store: EdgeVectorStore, corpus: Corpus, folder: Path) -> Ro
         "loop_delay_p99_ms": round(float(np.percentile(delays_ms, 99)), 2),
         "loop_delay_max_ms": round(max(delays_ms), 2),
         "resting_p99_ms": round(float(np.percentile(resting_ms, 99)), 2),
+        "resting_max_ms": round(max(resting_ms), 2),
         "disk_mb": round(await asyncio.to_thread(_size_of, folder / "edge") / 1e6),
     }
 
@@ -315,7 +247,7 @@ async def questions(store: SqliteVectorStore, corpus: Corpus, count: int) -> lis
     return rows
 
 
-async def bench(sizes: list[int], stores: list[str], count: int, with_floors: bool) -> list[Row]:
+async def bench(sizes: list[int], stores: list[str], count: int, with_floors: bool, made: Path) -> list[Row]:
     rows: list[Row] = []
 
     def note(row: Row) -> None:
@@ -323,23 +255,24 @@ async def bench(sizes: list[int], stores: list[str], count: int, with_floors: bo
         show(row)
 
     for size in sizes:
-        corpus = Corpus(size)
-        with tempfile.TemporaryDirectory(prefix="bascule-bench-") as name:
-            folder = Path(name)
-            store = SqliteVectorStore(folder)
-            note(await build(store, corpus, folder))
+        corpus, folder = Corpus(size, made), made / f"store-{size}"
+        if not folder.exists():
+            unfinished = Path(tempfile.mkdtemp(dir=made))
+            store = SqliteVectorStore(unfinished)
+            note(await build(store, corpus, unfinished))
             await store.close()
-            if "sqlite" in stores:
-                note(await memory_of(folder, corpus, count))
-                store = SqliteVectorStore(folder)
-                rows += await questions(store, corpus, count)
-                await store.close()
-            if "qdrant_edge" in stores:
-                edge = EdgeVectorStore(folder)
-                note(await generation(edge, corpus, folder))
-                rows += await questions(edge, corpus, count)
-                await edge.close()
-                note({"store": "qdrant_edge", **await memory_of(folder, corpus, count, "qdrant_edge")})
+            unfinished.rename(folder)
+        if "sqlite" in stores:
+            note(await memory_of(folder, corpus, count))
+            store = SqliteVectorStore(folder)
+            rows += await questions(store, corpus, count)
+            await store.close()
+        if "qdrant_edge" in stores:
+            edge = EdgeVectorStore(folder)
+            note(await generation(edge, corpus, folder))
+            rows += await questions(edge, corpus, count)
+            await edge.close()
+            note({"store": "qdrant_edge", **await memory_of(folder, corpus, count, "qdrant_edge")})
         if with_floors:
             for row in await floors(corpus, count):
                 note(row)
@@ -364,13 +297,18 @@ def main() -> None:
     parser.add_argument("--stores", default="sqlite,qdrant_edge", help="which stores, comma-separated")
     parser.add_argument("--queries", type=int, default=200, help="queries for each row")
     parser.add_argument("--no-floors", action="store_true", help="leave out the engines alone")
+    parser.add_argument(
+        "--folder", type=Path, help="keep the chunks and indexes here, and use what is here; 10 KB a chunk"
+    )
     parser.add_argument("--json", type=Path, help="write one JSON object per row to this file")
     parser.add_argument("--memory", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.memory:
         return asyncio.run(memory(given.memory, given.stores))
     sizes = [int(size) for size in given.sizes.split(",")]
-    rows = asyncio.run(bench(sizes, given.stores.split(","), given.queries, not given.no_floors))
+    with tempfile.TemporaryDirectory(prefix="bascule-bench-") as made:
+        folder = given.folder or Path(made)
+        rows = asyncio.run(bench(sizes, given.stores.split(","), given.queries, not given.no_floors, folder))
     if given.json:
         given.json.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 

@@ -4,10 +4,12 @@ import asyncio
 import importlib
 import os
 import random
+import select
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,11 @@ from bascule.core.vectors import Point
 from bascule.plugins.vector_stores import qdrant_edge
 from bascule.plugins.vector_stores.memory import MemoryVectorStore
 from bascule.plugins.vector_stores.qdrant_edge import EdgeVectorStore, Settings, keeping, searching
+from bascule.plugins.vector_stores.qdrant_edge import served as serving_side
 from bascule.plugins.vector_stores.qdrant_edge.building import build
-from bascule.plugins.vector_stores.qdrant_edge.generation import EngineRefused, Generation
+from bascule.plugins.vector_stores.qdrant_edge.generation import Generation
+from bascule.plugins.vector_stores.qdrant_edge.layout import EngineRefused
+from bascule.plugins.vector_stores.qdrant_edge.served import Served
 from bascule.plugins.vector_stores.sqlite import searching as scan
 from bascule.testing.vector_store_contract import VectorStoreContract, agree, ids, point, same, scope, vector
 
@@ -29,10 +34,10 @@ ENGINE_ALWAYS = Settings(scan_below=0)
 
 
 class Eager(EdgeVectorStore):
-    """Every so often a write is followed by a new generation, built here and not in a child, for speed."""
+    """Every so often a write is followed by a new generation, built and opened here and not in a child, for speed."""
 
     def __init__(self, folder: Path, every: int = 1) -> None:
-        super().__init__(folder, ENGINE_ALWAYS, rest_s=0)
+        super().__init__(folder, ENGINE_ALWAYS, rest_s=0, opener=Generation)
         self._every, self._writes, self.built = every, 0, 0
 
     async def upsert(self, points: Sequence[Point]) -> None:
@@ -88,6 +93,37 @@ def many(count: int, dimension: int = 32, seed: int = 1) -> list[Point]:
         )
         for n, row in enumerate(rows)
     ]
+
+
+class InAProcess(EdgeVectorStore):
+    """Built here, served by a child as in the product."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, ENGINE_ALWAYS, rest_s=0)
+        self._built = 0
+
+    def generate(self) -> bool:
+        assert self._keeper.hold()
+        self._built += 1
+        target = self._keeper._edge / f"{keeping.UNFINISHED}{self._built}"
+        build(self._keeper._folder, target, 1)
+        return self._keeper.finish(target, 0)
+
+    @property
+    def process_id(self) -> int:
+        assert self._keeper._held is not None and isinstance(self._keeper._held.generation, Served)
+        return self._keeper._held.generation.process_id
+
+
+@pytest.fixture
+async def served(tmp_path: Path) -> AsyncGenerator[tuple[InAProcess, MemoryVectorStore]]:
+    """As `filled`, with the engine in a process of its own."""
+    store, reference = InAProcess(tmp_path), MemoryVectorStore()
+    await store.upsert(many(400))
+    await reference.upsert(many(400))
+    assert await store._read(store.generate)
+    yield store, reference
+    await store.close()
 
 
 @pytest.fixture
@@ -275,9 +311,10 @@ BUILDER = """
 """
 
 
-def start_builder(folder: Path, later_s: float) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", textwrap.dedent(BUILDER), str(folder), str(later_s)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+def start(program: str, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program), *arguments], stdout=subprocess.PIPE, text=True
+    )
 
 
 @pytest.mark.parametrize("later_s", [0.0, 1.2] if os.environ.get("BASCULE_TEST_FULL") else [0.0])
@@ -286,7 +323,7 @@ async def test_after_kill_9_while_building_the_index_is_whole_and_the_rest_is_sw
 ) -> None:
     store, reference = filled
     await store.close()
-    holder = start_builder(tmp_path, later_s)
+    holder = start(BUILDER, str(tmp_path), str(later_s))
     assert holder.stdout is not None
     assert await asyncio.to_thread(holder.stdout.readline)
     os.kill(holder.pid, signal.SIGKILL)
@@ -298,6 +335,108 @@ async def test_after_kill_9_while_building_the_index_is_whole_and_the_rest_is_sw
     assert await again.build() and await again.check() == []
     await compare(again, reference, "built anew")
     await again.close()
+
+
+async def test_an_engine_process_that_is_killed_is_missed_by_nobody_and_started_again(
+    served: tuple[InAProcess, MemoryVectorStore], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, reference = served
+    with monkeypatch.context() as patch:
+        no_scan(patch)
+        await compare(store, reference, "served")
+    for _ in range(2):
+        killed = store.process_id
+        os.kill(killed, signal.SIGKILL)
+        await compare(store, reference, "killed")
+        monkeypatch.setattr(keeping, "RESTART_S", 0.0)
+        assert await store.mend() and store.process_id != killed
+    assert "started again" in caplog.text
+    no_scan(monkeypatch)
+    await compare(store, reference, "started again")
+
+
+async def test_a_process_that_keeps_dying_rests_longer_each_time(
+    served: tuple[InAProcess, MemoryVectorStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, reference = served
+    os.kill(store.process_id, signal.SIGKILL)
+    await compare(store, reference, "killed")
+    assert await store.mend()
+    os.kill(store.process_id, signal.SIGKILL)
+    await compare(store, reference, "killed again")
+    assert not await store.mend()
+    monkeypatch.setattr(keeping, "RESTART_S", 0.0)
+    assert await store.mend()
+
+
+async def test_a_process_that_does_not_answer_is_ended_and_the_search_answered(
+    filled: tuple[Eager, MemoryVectorStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, reference = filled
+    await filled[0].close()
+    monkeypatch.setattr(serving_side, "ANSWER_S", 0.05)
+    store = InAProcess(tmp_path)
+    assert await store.hold()
+    stopped = store.process_id
+    os.kill(stopped, signal.SIGSTOP)
+    await compare(store, reference, "stopped")
+    with pytest.raises(ProcessLookupError):
+        os.kill(stopped, 0)
+    await store.close()
+
+
+async def test_the_service_never_loads_the_engine_and_its_process_ends_with_it(
+    filled: tuple[Eager, MemoryVectorStore], tmp_path: Path
+) -> None:
+    await filled[0].close()
+    holder = start(HOLDER, str(tmp_path))
+    assert holder.stdout is not None
+    loaded, engine_id = (await asyncio.to_thread(holder.stdout.readline)).split()
+    assert loaded == "False"
+    watched = os.pidfd_open(int(engine_id))
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.communicate()
+    assert await asyncio.to_thread(select.select, [watched], [], [], 30) == ([watched], [], [])
+    os.close(watched)
+
+
+async def test_closing_ends_a_process_that_is_still_opening(
+    filled: tuple[Eager, MemoryVectorStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await filled[0].close()
+    started = threading.Event()
+    wait = Served.wait
+
+    def noted(self: Served) -> None:
+        os.kill(self.process_id, signal.SIGSTOP)
+        started.set()
+        wait(self)
+
+    monkeypatch.setattr(Served, "wait", noted)
+    monkeypatch.setattr(serving_side, "END_S", 0.05)
+    store = InAProcess(tmp_path)
+    holding = asyncio.create_task(store.hold())
+    await asyncio.to_thread(started.wait)
+    await store.close()
+    assert await holding
+    assert list((tmp_path / keeping.FOLDER).glob(f"{keeping.WHOLE}*")), (
+        "what could not be opened for want of time is kept"
+    )
+
+
+HOLDER = """
+    import asyncio, sys
+    from pathlib import Path
+    from bascule.plugins.vector_stores.qdrant_edge import EdgeVectorStore
+
+    async def main():
+        store = EdgeVectorStore(Path(sys.argv[1]))
+        await store.hold()
+        print("qdrant_edge" in sys.modules, store._keeper._held.generation.process_id, flush=True)
+        await asyncio.sleep(600)
+
+    asyncio.run(main())
+"""
 
 
 async def test_nobody_else_may_enter_the_folders(filled: tuple[Eager, MemoryVectorStore], tmp_path: Path) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import logging
 import sqlite3
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -21,19 +22,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from bascule.core.errors import ConfigError, StorageError
 from bascule.core.resources import Resources
 from bascule.core.vectors import Candidate, Scope
+from bascule.plugins.vector_stores.qdrant_edge import searching
+from bascule.plugins.vector_stores.qdrant_edge.keeping import Held, Keeper
+from bascule.plugins.vector_stores.qdrant_edge.layout import EngineRefused, Proposer
 from bascule.plugins.vector_stores.sqlite import SqliteVectorStore
 from bascule.plugins.vector_stores.sqlite import searching as scan
 from bascule.plugins.vector_stores.sqlite.vector_files import VectorFolder
 from bascule.plugins.vector_stores.sqlite.view import View
 
-try:
-    from bascule.plugins.vector_stores.qdrant_edge import searching
-    from bascule.plugins.vector_stores.qdrant_edge.generation import EngineRefused
-    from bascule.plugins.vector_stores.qdrant_edge.keeping import Held, Keeper
-except ModuleNotFoundError as error:
-    if error.name != "qdrant_edge":
-        raise
-    raise ConfigError("The vector store qdrant_edge needs the extra edge: pip install 'bascule[edge]'.") from None
+if importlib.util.find_spec("qdrant_edge") is None:  # only the processes beside this one load it
+    raise ConfigError("The vector store qdrant_edge needs the extra edge: pip install 'bascule[edge]'.")
 
 log = logging.getLogger(__name__)
 
@@ -52,10 +50,17 @@ class Settings(BaseModel):
 
 
 class EdgeVectorStore(SqliteVectorStore):
-    def __init__(self, folder: Path, settings: Settings | None = None, *, rest_s: float | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: Settings | None = None,
+        *,
+        rest_s: float | None = None,
+        opener: Callable[[Path], Proposer] | None = None,
+    ) -> None:
         super().__init__(folder, rest_s=rest_s)
         self._settings = settings or Settings()
-        self._keeper = Keeper(folder, self._index, threads=self._settings.build_threads)
+        self._keeper = Keeper(folder, self._index, threads=self._settings.build_threads, opener=opener)
 
     async def dense(self, vector: bytes, scope: Scope, limit: int) -> list[Candidate]:
         def answer(db: sqlite3.Connection, view: View, folder: VectorFolder) -> list[Candidate]:
@@ -84,20 +89,25 @@ class EdgeVectorStore(SqliteVectorStore):
 
     async def hold(self) -> bool:
         """Be the folder's process with the engine and open what was built before. False when another one is."""
-        return await self._read(self._keeper.hold)
+        return await asyncio.to_thread(self._keeper.hold)
 
     async def build(self) -> bool:
         """Build a generation now, whatever has changed. False when another process holds the folder, or it failed."""
         if not await self.hold():
             return False
         target, code = await self._keeper.run()
-        return await self._read(lambda: self._keeper.finish(target, code))
+        return await asyncio.to_thread(self._keeper.finish, target, code)
+
+    async def mend(self) -> bool:
+        """Start the engine's process again if it died. Whether there is one that answers."""
+        return await asyncio.to_thread(self._keeper.mend)
 
     async def tend(self) -> None:
         """Build a generation whenever enough has changed; never returns."""
         while True:
             try:
-                if await self._read(self._due):
+                await self.mend()
+                if await asyncio.to_thread(self._due):
                     await self.build()
             except StorageError as error:
                 log.warning("no search generation could be built: %s", error.message)
@@ -108,14 +118,14 @@ class EdgeVectorStore(SqliteVectorStore):
         return self._keeper.hold() and self._keeper.due(given.build_at, given.build_share, given.forget_s)
 
     async def close(self) -> None:
-        await super().close()
         await asyncio.to_thread(self._keeper.close)
+        await super().close()
 
     def _many(self, held: Held, view: View, scope: Scope) -> bool:
         if scope.documents is not None:
             return False  # a filter's few are read by the scan
         seen = searching.Seen.of(view, scope)
-        return held.generation.visible(seen.places, seen.allowed) >= self._settings.scan_below
+        return held.generation.facts.visible(seen.places, seen.allowed) >= self._settings.scan_below
 
 
 @contextlib.contextmanager

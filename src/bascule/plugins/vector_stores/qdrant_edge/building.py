@@ -22,7 +22,8 @@ import numpy as np
 import qdrant_edge as engine
 
 from bascule.core.errors import StorageError
-from bascule.plugins.vector_stores.qdrant_edge import generation as files
+from bascule.plugins.vector_stores.qdrant_edge import layout
+from bascule.plugins.vector_stores.qdrant_edge.generation import ACL, PLACE, SPARSE, vector_name
 from bascule.plugins.vector_stores.sqlite.schema import BLOCK_BITS, FILE, Head, open_index, reading
 from bascule.plugins.vector_stores.sqlite.searching import K1, OFFSET_MASK, B
 from bascule.plugins.vector_stores.sqlite.vector_files import VectorFolder
@@ -59,9 +60,9 @@ def build(index: Path, target: Path, threads: int) -> None:
         dimensions = tuple(row[0] for row in tables.execute("SELECT DISTINCT dimension FROM slot WHERE dimension > 0"))
         averages: dict[int, float] = dict(tables.execute(STATISTICS).fetchall())
         top = tables.execute("SELECT coalesce(max(slot), -1) FROM slot").fetchone()[0]
-    shard = _shard(target / files.SHARD, dimensions, threads)
+    shard = _shard(target / layout.SHARD, dimensions, threads)
     vectors, words, counts = VectorFolder(index, head.generation), dict[tuple[int, bytes], int](), Counter[Any]()
-    with (target / files.TERMS).open("wb") as terms, (target / files.ROWS).open("wb") as rows:
+    with (target / layout.TERMS).open("wb") as terms, (target / layout.ROWS).open("wb") as rows:
         done = 0
         for number in range((top >> BLOCK_BITS) + 1):
             block = _read(tables, head, number, words)
@@ -74,11 +75,11 @@ def build(index: Path, target: Path, threads: int) -> None:
                 shard.update(engine.UpdateOperation.upsert_points(points))
         rows.write(np.array([done], "<u8").tobytes())
     tables.close()
-    _keep_words(target / files.WORDS, words)
+    _keep_words(target / layout.WORDS, words)
     shard.optimize()
     shard.flush()
     shard.close()
-    facts = files.Facts(
+    facts = layout.Facts(
         index=head.generation,
         seq=head.seq,
         built_at=time.time(),
@@ -86,7 +87,7 @@ def build(index: Path, target: Path, threads: int) -> None:
         averages=averages,
         counts=tuple((place, acl_id, chunks) for (place, acl_id), chunks in counts.items()),
     )
-    (target / files.FACTS).write_bytes(msgspec.json.encode(facts))
+    (target / layout.FACTS).write_bytes(msgspec.json.encode(facts))
     os.sync()  # it is named only when it is whole, also after a power cut
 
 
@@ -96,10 +97,9 @@ def _shard(path: Path, dimensions: tuple[int, ...], threads: int) -> engine.Edge
     )
     config = engine.EdgeConfig(
         vectors={
-            files.vector_name(dimension): engine.EdgeVectorParams(dimension, engine.Distance.Dot)
-            for dimension in dimensions
+            vector_name(dimension): engine.EdgeVectorParams(dimension, engine.Distance.Dot) for dimension in dimensions
         },
-        sparse_vectors={files.SPARSE: engine.EdgeSparseVectorParams()},
+        sparse_vectors={SPARSE: engine.EdgeSparseVectorParams()},
         hnsw_config=graph,
         optimizers=engine.EdgeOptimizersConfig(
             indexing_threshold=FULL_SCAN_KB, default_segment_number=1, max_segment_size=1 << 30
@@ -108,7 +108,7 @@ def _shard(path: Path, dimensions: tuple[int, ...], threads: int) -> engine.Edge
     )
     path.mkdir()
     shard = engine.EdgeShard.create(str(path), config)
-    for field in (files.ACL, files.PLACE):
+    for field in (ACL, PLACE):
         shard.update(engine.UpdateOperation.create_field_index(field, engine.PayloadSchemaType.Integer))
     return shard
 
@@ -141,7 +141,7 @@ def _points(block: Block, averages: dict[int, float], vectors: VectorFolder) -> 
         part = block.slots[start : start + POINTS]
         floats = _floats(part, vectors)
         yield [
-            engine.Point(slot, named, {files.ACL: acl_id, files.PLACE: place})
+            engine.Point(slot, named, {ACL: acl_id, PLACE: place})
             for slot, place, tenant, acl_id, _, length in part
             if (named := floats.get(slot, {}) | _weights(block, slot, length, averages.get(tenant, 1.0)))
         ]
@@ -152,9 +152,7 @@ def _floats(part: list[Any], vectors: VectorFolder) -> dict[int, dict[str, Any]]
     for dimension in {row[4] for row in part} - {0}:
         slots = [row[0] for row in part if row[4] == dimension]
         picked = vectors.of(dimension).floats.pick(np.array(slots))
-        found.update(
-            (slot, {files.vector_name(dimension): row.tolist()}) for slot, row in zip(slots, picked, strict=True)
-        )
+        found.update((slot, {vector_name(dimension): row.tolist()}) for slot, row in zip(slots, picked, strict=True))
     return found
 
 
@@ -165,7 +163,7 @@ def _weights(block: Block, slot: int, length: int, average: float) -> dict[str, 
         return {}
     tf = block.terms[start:end, 2].astype(np.float64)
     weights = tf * (K1 + 1) / (tf + K1 * (1 - B) + K1 * B * length / average)
-    return {files.SPARSE: engine.SparseVector(block.terms[start:end, 1].tolist(), weights.tolist())}
+    return {SPARSE: engine.SparseVector(block.terms[start:end, 1].tolist(), weights.tolist())}
 
 
 def _keep_words(path: Path, words: dict[tuple[int, bytes], int]) -> None:

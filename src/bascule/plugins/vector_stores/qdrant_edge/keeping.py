@@ -13,13 +13,14 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Final
 
 from bascule.core.errors import StorageError
-from bascule.plugins.vector_stores.qdrant_edge.generation import FACTS, Generation
+from bascule.plugins.vector_stores.qdrant_edge.layout import FACTS, Proposer, clean_environment
 from bascule.plugins.vector_stores.qdrant_edge.searching import Changes
+from bascule.plugins.vector_stores.qdrant_edge.served import Served
 from bascule.plugins.vector_stores.sqlite.index import Index
 
 log = logging.getLogger(__name__)
@@ -30,21 +31,25 @@ UNFINISHED: Final = "building-"
 WHOLE: Final = "generation-"
 MODULE: Final = "bascule.plugins.vector_stores.qdrant_edge.building"
 
+RESTART_S: Final = 2.0  # doubled with every further death of a generation's process
+RESTART_MOST_S: Final = 300.0
+
 CHANGED: Final = "SELECT count(*), coalesce(sum(chunk_id IS NULL), 0) FROM slot WHERE seq > ?"
 
 
 class Held:
     """An open generation, closed and removed when the last search that uses it ends."""
 
-    def __init__(self, generation: Generation) -> None:
+    def __init__(self, generation: Proposer, restarts: int = 0) -> None:
         self.generation = generation
+        self.restarts = restarts
         self.changes = Changes(generation.facts.seq)
         self._users = 1
         self._unwanted = False
         self._lock = threading.Lock()
 
     @property
-    def pair(self) -> tuple[Generation, Changes]:
+    def pair(self) -> tuple[Proposer, Changes]:
         return self.generation, self.changes
 
     def take(self) -> bool:
@@ -69,21 +74,31 @@ class Held:
 class Keeper:
     """One process at a time holds the folder's generations; the others search without."""
 
-    def __init__(self, folder: Path, index: Index, *, threads: int) -> None:
+    def __init__(
+        self, folder: Path, index: Index, *, threads: int, opener: Callable[[Path], Proposer] | None = None
+    ) -> None:
+        """`opener` takes the place of a process for each generation, for tests."""
         self._folder = folder
         self._edge = folder / FOLDER
         self._index = index
         self._threads = threads
+        self._opener = opener or self._serve
+        self._opening: Served | None = None
+        self._closed = False
         self._lock = threading.Lock()
         self._handle: int | None = None
         self._held: Held | None = None
+        self._dead: Held | None = None
+        self._died_s = 0.0
 
     @contextlib.contextmanager
     def using(self, index_generation: str) -> Generator[Held | None]:
-        """The generation of this index, kept open meanwhile."""
+        """The generation of this index, kept open meanwhile. None also while its process is dead."""
         with self._lock:
             held = self._held
-            if held is not None and (held.generation.facts.index != index_generation or not held.take()):
+            if held is not None and not (
+                held.generation.facts.index == index_generation and held.generation.alive and held.take()
+            ):
                 held = None
         try:
             yield held
@@ -117,9 +132,8 @@ class Keeper:
         index, changed, removed = self._index.read(lambda db, view, _: (view.head.generation, *_changed(db, since)))
         if facts is None or facts.index != index:
             return changed >= at_least
-        chunks = sum(each for _, _, each in facts.counts)
         too_old = time.time() - facts.built_at >= forget_s
-        return changed >= max(at_least, share * chunks) or (removed > 0 and too_old)
+        return changed >= max(at_least, share * facts.chunks) or (removed > 0 and too_old)
 
     async def run(self) -> tuple[Path, int]:
         """Let a child process build a generation: where, and its exit code."""
@@ -129,6 +143,7 @@ class Keeper:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
+            env=clean_environment(),
         )
         try:
             return target, await child.wait()
@@ -138,7 +153,25 @@ class Keeper:
                 await child.wait()
                 shutil.rmtree(target, ignore_errors=True)
 
+    def mend(self) -> bool:
+        """Start the generation's process again if it is dead and has rested. True when it answers now."""
+        with self._lock:
+            held = self._held
+        if held is None or held.generation.alive:
+            return held is not None
+        now_s = time.monotonic()
+        if self._dead is not held:
+            self._dead, self._died_s = held, now_s
+            log.warning("the search engine's process ended; searches go on without until it is started again")
+        if held.restarts and now_s - self._died_s < min(RESTART_MOST_S, RESTART_S * 2.0**held.restarts):
+            return False
+        return self._open(held.generation.folder, held.restarts + 1)
+
     def close(self) -> None:
+        with self._lock:
+            self._closed, opening = True, self._opening
+        if opening is not None:
+            opening.close()
         self._replace(None, remove=False)
         if self._handle is not None:
             os.close(self._handle)
@@ -158,25 +191,46 @@ class Keeper:
         target.rename(whole)
         return self._open(whole)
 
-    def _open(self, path: Path) -> bool:
+    def _open(self, path: Path, restarts: int = 0) -> bool:
         """Let it answer if it is of this index and newer than what answers now; remove it otherwise."""
         try:
-            generation = Generation(path)
+            generation = self._opener(path)
         except (StorageError, OSError, ValueError, sqlite3.Error):
-            log.warning("a search generation could not be opened; it is built again")
-            shutil.rmtree(path, ignore_errors=True)
+            if not self._closed:
+                log.warning("a search generation could not be opened; it is built again")
+                self._replace(None, remove=True, only=path)
+                shutil.rmtree(path, ignore_errors=True)
             return False
         with self._lock:
             held = self._held
         newer = held is None or held.generation.facts.seq <= generation.facts.seq
         if newer and generation.facts.index == self._index.read(lambda _db, view, _: view.head.generation):
-            self._replace(Held(generation), remove=True)
+            again = held is not None and held.generation.folder == path
+            self._replace(Held(generation, restarts), remove=not again)
             return True
         Held(generation).leave(remove=True)
         return False
 
-    def _replace(self, held: Held | None, *, remove: bool) -> None:
+    def _serve(self, path: Path) -> Proposer:
+        """In a process of its own, which `close` ends also while it opens."""
+        served = Served(path)
         with self._lock:
+            self._opening = served
+            closed = self._closed
+        try:
+            if closed:
+                served.close()
+            served.wait()
+            return served
+        finally:
+            with self._lock:
+                self._opening = None
+
+    def _replace(self, held: Held | None, *, remove: bool, only: Path | None = None) -> None:
+        """With `only`, when that is what answers now."""
+        with self._lock:
+            if only is not None and (self._held is None or self._held.generation.folder != only):
+                return
             before, self._held = self._held, held
         if before is not None:
             before.leave(remove=remove)

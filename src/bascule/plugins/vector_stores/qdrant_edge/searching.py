@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from bascule.core.vectors import Candidate, Scope
-from bascule.plugins.vector_stores.qdrant_edge.generation import Doubles, Generation, Slots
+from bascule.plugins.vector_stores.qdrant_edge.layout import Doubles, Proposer, Slots, Within
 from bascule.plugins.vector_stores.sqlite import searching as scan
 from bascule.plugins.vector_stores.sqlite.schema import BLOCK_BITS
 from bascule.plugins.vector_stores.sqlite.searching import K1, B
@@ -80,17 +80,25 @@ class Seen(NamedTuple):
     def nothing(self) -> bool:
         return not self.places or not self.allowed
 
+    @property
+    def within(self) -> Within:
+        return Within(self.places, self.allowed)
+
+    def which(self, view: View, slots: Slots) -> Mask:
+        """Which of them may be seen now."""
+        allowed = np.fromiter(self.allowed, np.int64, len(self.allowed))
+        seen: Mask = np.isin(view.columns.place[slots], self.places) & np.isin(view.columns.acl_id[slots], allowed)
+        return seen
+
     def among(self, view: View, slots: Slots) -> Slots:
-        """Those that may be seen now."""
-        slots = slots[np.isin(view.columns.place[slots], self.places)]
-        return slots[np.isin(view.columns.acl_id[slots], np.fromiter(self.allowed, np.int64, len(self.allowed)))]
+        return slots[self.which(view, slots)]
 
 
 def dense(
     connection: sqlite3.Connection,
     view: View,
     folder: VectorFolder,
-    held: tuple[Generation, Changes],
+    held: tuple[Proposer, Changes],
     question: tuple[bytes, Scope, int],
     ef: int,
 ) -> list[Candidate] | None:
@@ -100,7 +108,7 @@ def dense(
     if seen.nothing:
         return []
     wanted = 2 * limit + MORE
-    proposed = generation.dense(query, seen.places, seen.allowed, wanted, max(ef, wanted))
+    proposed = generation.dense(query, seen.within, wanted, max(ef, wanted))
     found = seen.among(view, proposed[~changed.mask[proposed]])
     if found.size < limit and proposed.size >= wanted:
         return None
@@ -116,7 +124,7 @@ def dense(
 def lexical(
     connection: sqlite3.Connection,
     view: View,
-    held: tuple[Generation, Changes],
+    held: tuple[Proposer, Changes],
     question: tuple[Sequence[str], Scope, int],
 ) -> list[Candidate] | None:
     """None when it cannot be proved that nothing else scores as high: the statistics have moved too far."""
@@ -128,12 +136,10 @@ def lexical(
     if seen.nothing:
         return []
     weights = _weights(connection, statistics, terms)
-    numbers = generation.numbers(statistics.tenant_id, list(weights))
-    asked = {numbers[word]: weight for word, weight in weights.items() if word in numbers}
-    proposed = generation.lexical(asked, seen.places, seen.allowed, 2 * limit + MORE)
-    slots = seen.among(view, proposed.slots[~changed.mask[proposed.slots]])
-    tf = generation.frequencies(slots, list(asked))
-    scores = _scores(tf, np.array(list(asked.values())), view.columns.length[slots], statistics.average_length)
+    proposed = generation.lexical(statistics.tenant_id, weights, seen.within, 2 * limit + MORE)
+    keep = seen.which(view, proposed.slots) & ~changed.mask[proposed.slots]
+    slots, tf = proposed.slots[keep], proposed.times[keep].astype(np.float64)
+    scores = _scores(tf, np.array(list(weights.values())), view.columns.length[slots], statistics.average_length)
     drift = statistics.average_length / (generation.facts.averages.get(statistics.tenant_id) or 1.0)
     ceiling = proposed.last * max(1.0, drift) * DOUBT
     if proposed.last and (slots.size < limit or np.partition(scores, scores.size - limit)[-limit] <= ceiling):
