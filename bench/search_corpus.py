@@ -60,13 +60,14 @@ class Corpus:
         self.vectors[block] = _unit(near + rng.standard_normal((count, DIMENSION), np.float32))
         wished = rng.lognormal(np.log(WORDS_MEAN), WORDS_SPREAD, count)
         lengths = np.clip(wished, WORDS_LEAST, WORDS_MOST).astype(np.int32)
-        drawn = rng.choice(self.words.size, (count, WORDS_MOST), p=self._weights)
-        self.numbers[block] = np.where(np.arange(WORDS_MOST) < lengths[:, None], drawn, NO_WORD)
+        numbers = np.full((count, WORDS_MOST), NO_WORD)
+        numbers[np.arange(WORDS_MOST) < lengths[:, None]] = rng.choice(self.words.size, lengths.sum(), p=self._weights)
+        self.numbers[block] = numbers
         self.lengths[block] = lengths
 
-    def points(self) -> Iterator[list[Point]]:
-        for start in range(0, self.size, BATCH):
-            yield [self._point(n) for n in range(start, min(start + BATCH, self.size))]
+    def points(self, batch: int = BATCH) -> Iterator[list[Point]]:
+        for start in range(0, self.size, batch):
+            yield [self._point(n) for n in range(start, min(start + batch, self.size))]
 
     def _point(self, number: int) -> Point:
         return Point(

@@ -4,12 +4,10 @@ import asyncio
 import importlib
 import os
 import random
-import select
 import signal
 import subprocess
 import sys
 import textwrap
-import threading
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,11 +20,9 @@ from bascule.core.vectors import Point
 from bascule.plugins.vector_stores import qdrant_edge
 from bascule.plugins.vector_stores.memory import MemoryVectorStore
 from bascule.plugins.vector_stores.qdrant_edge import EdgeVectorStore, Settings, keeping, searching
-from bascule.plugins.vector_stores.qdrant_edge import served as serving_side
 from bascule.plugins.vector_stores.qdrant_edge.building import build
 from bascule.plugins.vector_stores.qdrant_edge.generation import Generation
 from bascule.plugins.vector_stores.qdrant_edge.layout import EngineRefused
-from bascule.plugins.vector_stores.qdrant_edge.served import Served
 from bascule.plugins.vector_stores.sqlite import searching as scan
 from bascule.testing.vector_store_contract import VectorStoreContract, agree, ids, point, same, scope, vector
 
@@ -93,37 +89,6 @@ def many(count: int, dimension: int = 32, seed: int = 1) -> list[Point]:
         )
         for n, row in enumerate(rows)
     ]
-
-
-class InAProcess(EdgeVectorStore):
-    """Built here, served by a child as in the product."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder, ENGINE_ALWAYS, rest_s=0)
-        self._built = 0
-
-    def generate(self) -> bool:
-        assert self._keeper.hold()
-        self._built += 1
-        target = self._keeper._edge / f"{keeping.UNFINISHED}{self._built}"
-        build(self._keeper._folder, target, 1)
-        return self._keeper.finish(target, 0)
-
-    @property
-    def process_id(self) -> int:
-        assert self._keeper._held is not None and isinstance(self._keeper._held.generation, Served)
-        return self._keeper._held.generation.process_id
-
-
-@pytest.fixture
-async def served(tmp_path: Path) -> AsyncGenerator[tuple[InAProcess, MemoryVectorStore]]:
-    """As `filled`, with the engine in a process of its own."""
-    store, reference = InAProcess(tmp_path), MemoryVectorStore()
-    await store.upsert(many(400))
-    await reference.upsert(many(400))
-    assert await store._read(store.generate)
-    yield store, reference
-    await store.close()
 
 
 @pytest.fixture
@@ -210,6 +175,20 @@ async def test_an_engine_that_fails_costs_speed_and_nothing_else(
     assert "answered by a scan" in caplog.text and "secret" not in caplog.text
 
 
+async def test_where_many_score_alike_the_engine_is_asked_for_more_and_the_names_decide(
+    eager: Eager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alike = [point(f"c{n}", "same words", document_id=f"d{n}") for n in range(150)]
+    reference = MemoryVectorStore()
+    for each in (eager, reference):
+        await each.upsert(alike)
+        await each.upsert([point(f"x{n}", "other", document_id=f"x{n}", vector=None) for n in range(30)])
+    no_scan(monkeypatch)
+    found = await eager.lexical(["same"], scope(), 20)
+    same(found, await reference.lexical(["same"], scope(), 20), "all alike")
+    assert len(found) == 20
+
+
 async def test_statistics_that_drifted_too_far_are_noticed(
     filled: tuple[Eager, MemoryVectorStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,6 +202,7 @@ async def test_statistics_that_drifted_too_far_are_noticed(
         return found
 
     monkeypatch.setattr(qdrant_edge.searching, "lexical", noted)
+    monkeypatch.setattr(searching, "MUCH_MORE", 1)
     for each in (store, reference):
         await each.upsert([point(f"long{n}", ["x"] * 900, document_id="long") for n in range(20)])
     await compare(store, reference, "the average length tripled")
@@ -335,108 +315,6 @@ async def test_after_kill_9_while_building_the_index_is_whole_and_the_rest_is_sw
     assert await again.build() and await again.check() == []
     await compare(again, reference, "built anew")
     await again.close()
-
-
-async def test_an_engine_process_that_is_killed_is_missed_by_nobody_and_started_again(
-    served: tuple[InAProcess, MemoryVectorStore], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    store, reference = served
-    with monkeypatch.context() as patch:
-        no_scan(patch)
-        await compare(store, reference, "served")
-    for _ in range(2):
-        killed = store.process_id
-        os.kill(killed, signal.SIGKILL)
-        await compare(store, reference, "killed")
-        monkeypatch.setattr(keeping, "RESTART_S", 0.0)
-        assert await store.mend() and store.process_id != killed
-    assert "started again" in caplog.text
-    no_scan(monkeypatch)
-    await compare(store, reference, "started again")
-
-
-async def test_a_process_that_keeps_dying_rests_longer_each_time(
-    served: tuple[InAProcess, MemoryVectorStore], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store, reference = served
-    os.kill(store.process_id, signal.SIGKILL)
-    await compare(store, reference, "killed")
-    assert await store.mend()
-    os.kill(store.process_id, signal.SIGKILL)
-    await compare(store, reference, "killed again")
-    assert not await store.mend()
-    monkeypatch.setattr(keeping, "RESTART_S", 0.0)
-    assert await store.mend()
-
-
-async def test_a_process_that_does_not_answer_is_ended_and_the_search_answered(
-    filled: tuple[Eager, MemoryVectorStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _, reference = filled
-    await filled[0].close()
-    monkeypatch.setattr(serving_side, "ANSWER_S", 0.05)
-    store = InAProcess(tmp_path)
-    assert await store.hold()
-    stopped = store.process_id
-    os.kill(stopped, signal.SIGSTOP)
-    await compare(store, reference, "stopped")
-    with pytest.raises(ProcessLookupError):
-        os.kill(stopped, 0)
-    await store.close()
-
-
-async def test_the_service_never_loads_the_engine_and_its_process_ends_with_it(
-    filled: tuple[Eager, MemoryVectorStore], tmp_path: Path
-) -> None:
-    await filled[0].close()
-    holder = start(HOLDER, str(tmp_path))
-    assert holder.stdout is not None
-    loaded, engine_id = (await asyncio.to_thread(holder.stdout.readline)).split()
-    assert loaded == "False"
-    watched = os.pidfd_open(int(engine_id))
-    os.kill(holder.pid, signal.SIGKILL)
-    holder.communicate()
-    assert await asyncio.to_thread(select.select, [watched], [], [], 30) == ([watched], [], [])
-    os.close(watched)
-
-
-async def test_closing_ends_a_process_that_is_still_opening(
-    filled: tuple[Eager, MemoryVectorStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await filled[0].close()
-    started = threading.Event()
-    wait = Served.wait
-
-    def noted(self: Served) -> None:
-        os.kill(self.process_id, signal.SIGSTOP)
-        started.set()
-        wait(self)
-
-    monkeypatch.setattr(Served, "wait", noted)
-    monkeypatch.setattr(serving_side, "END_S", 0.05)
-    store = InAProcess(tmp_path)
-    holding = asyncio.create_task(store.hold())
-    await asyncio.to_thread(started.wait)
-    await store.close()
-    assert await holding
-    assert list((tmp_path / keeping.FOLDER).glob(f"{keeping.WHOLE}*")), (
-        "what could not be opened for want of time is kept"
-    )
-
-
-HOLDER = """
-    import asyncio, sys
-    from pathlib import Path
-    from bascule.plugins.vector_stores.qdrant_edge import EdgeVectorStore
-
-    async def main():
-        store = EdgeVectorStore(Path(sys.argv[1]))
-        await store.hold()
-        print("qdrant_edge" in sys.modules, store._keeper._held.generation.process_id, flush=True)
-        await asyncio.sleep(600)
-
-    asyncio.run(main())
-"""
 
 
 async def test_nobody_else_may_enter_the_folders(filled: tuple[Eager, MemoryVectorStore], tmp_path: Path) -> None:

@@ -59,9 +59,8 @@ class Generation:
         self.folder = folder
         self.facts = read_facts(folder)
         self.alive = True
-        self._rows = np.memmap(folder / ROWS, "<u8", "r")
-        pairs = folder / TERMS
-        self._terms: Any = np.memmap(pairs, "<u4", "r") if pairs.stat().st_size else np.zeros(0, "<u4")
+        self._rows = _mapped(folder / ROWS, "<u8")
+        self._pairs = _mapped(folder / TERMS, "<u8")  # both numbers of a pair at once
         self._lock = threading.Lock()
         self._filters: OrderedDict[tuple[tuple[int, ...], frozenset[int]], engine.Filter] = OrderedDict()
         with told():
@@ -124,15 +123,19 @@ class Generation:
         """How often each chunk has each word: a row for each slot, a column for each number; none has -1."""
         starts, ends = self._rows[slots].astype(np.int64), self._rows[slots + 1].astype(np.int64)
         lengths = ends - starts
-        row = np.repeat(np.arange(slots.size), lengths)
-        within = np.arange(row.size) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        pairs = self._terms.reshape(-1, 2)[starts[row] + within]
+        pairs = self._pairs[np.repeat(starts - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())]
+        words, row = pairs.astype(np.uint32), np.repeat(np.arange(slots.size), lengths)
         found = np.zeros((slots.size, len(numbers)), np.uint32)
         for column, number in enumerate(numbers):
             if number >= 0:
-                here = np.flatnonzero(pairs[:, 0] == number)
-                found[row[here], column] = pairs[here, 1]
+                here = np.flatnonzero(words == number)
+                found[row[here], column] = pairs[here] >> 32
         return found
+
+
+def _mapped(path: Path, dtype: str) -> np.ndarray[Any, Any]:
+    """A plain array over the file: numpy's own class of mapped arrays makes each access slower."""
+    return np.asarray(np.memmap(path, dtype, "r")) if path.stat().st_size else np.zeros(0, dtype)
 
 
 def _filter(places: Sequence[int], allowed: frozenset[int]) -> engine.Filter:

@@ -23,7 +23,8 @@ from bascule.plugins.vector_stores.sqlite.searching import K1, B
 from bascule.plugins.vector_stores.sqlite.vector_files import VectorFolder, unit
 from bascule.plugins.vector_stores.sqlite.view import Statistics, View
 
-MORE: Final = 64  # asked of the engine beyond twice the limit: some are no longer what they were
+MORE: Final = 32  # asked of the engine beyond the limit: some are no longer what they were, some score alike
+MUCH_MORE: Final = 8  # times as many, where those were not enough
 DOUBT: Final = 1 + 1e-5  # the engine adds in float32
 
 Lengths = np.ndarray[Any, np.dtype[np.int32]]
@@ -86,9 +87,9 @@ class Seen(NamedTuple):
 
     def which(self, view: View, slots: Slots) -> Mask:
         """Which of them may be seen now."""
-        allowed = np.fromiter(self.allowed, np.int64, len(self.allowed))
-        seen: Mask = np.isin(view.columns.place[slots], self.places) & np.isin(view.columns.acl_id[slots], allowed)
-        return seen
+        places, allowed = view.columns.place[slots].tolist(), view.columns.acl_id[slots].tolist()
+        seen = [place in self.places and acl in self.allowed for place, acl in zip(places, allowed, strict=True)]
+        return np.array(seen, np.bool_)
 
     def among(self, view: View, slots: Slots) -> Slots:
         return slots[self.which(view, slots)]
@@ -107,10 +108,12 @@ def dense(
     query, seen, changed = unit(vector), Seen.of(view, scope), changes.at(connection, view)
     if seen.nothing:
         return []
-    wanted = 2 * limit + MORE
-    proposed = generation.dense(query, seen.within, wanted, max(ef, wanted))
-    found = seen.among(view, proposed[~changed.mask[proposed]])
-    if found.size < limit and proposed.size >= wanted:
+    for wanted in (limit + MORE, MUCH_MORE * (limit + MORE)):
+        proposed = generation.dense(query, seen.within, wanted, max(ef, wanted))
+        found = seen.among(view, proposed[~changed.mask[proposed]])
+        if found.size >= limit or proposed.size < wanted:
+            break
+    else:
         return None
     late = seen.among(view, changed.slots[view.columns.dimension[changed.slots] == query.size])
     if late.size:
@@ -136,16 +139,25 @@ def lexical(
     if seen.nothing:
         return []
     weights = _weights(connection, statistics, terms)
-    proposed = generation.lexical(statistics.tenant_id, weights, seen.within, 2 * limit + MORE)
-    keep = seen.which(view, proposed.slots) & ~changed.mask[proposed.slots]
-    slots, tf = proposed.slots[keep], proposed.times[keep].astype(np.float64)
-    scores = _scores(tf, np.array(list(weights.values())), view.columns.length[slots], statistics.average_length)
     drift = statistics.average_length / (generation.facts.averages.get(statistics.tenant_id) or 1.0)
-    ceiling = proposed.last * max(1.0, drift) * DOUBT
-    if proposed.last and (slots.size < limit or np.partition(scores, scores.size - limit)[-limit] <= ceiling):
+    for wanted in (limit + MORE, MUCH_MORE * (limit + MORE)):
+        proposed = generation.lexical(statistics.tenant_id, weights, seen.within, wanted)
+        keep = seen.which(view, proposed.slots) & ~changed.mask[proposed.slots]
+        slots, tf = proposed.slots[keep], proposed.times[keep].astype(np.float64)
+        scores = _scores(tf, np.array(list(weights.values())), view.columns.length[slots], statistics.average_length)
+        if _whole(scores, limit, proposed.last * max(1.0, drift) * DOUBT):
+            break
+    else:
         return None
     late, late_scores = _late(connection, view, statistics, weights, seen.among(view, changed.slots))
     return scan.best(connection, np.concatenate((slots, late)), np.concatenate((scores, late_scores)), limit)
+
+
+def _whole(scores: Doubles, limit: int, ceiling: float) -> bool:
+    """Can nothing that was not proposed, none of which scores above `ceiling`, be among the `limit` best?"""
+    if not ceiling:
+        return True
+    return scores.size >= limit and float(np.partition(scores, scores.size - limit)[-limit]) > ceiling
 
 
 def _weights(connection: sqlite3.Connection, statistics: Statistics, terms: Sequence[str]) -> dict[bytes, float]:
