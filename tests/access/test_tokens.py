@@ -16,7 +16,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, Key, RSAKey
 
 from bascule.access.tokens import ASK_AGAIN_S, KEYS_LAST_S, KEYS_OUTLIVE_S, Issuer, TokenVerifier
-from bascule.bootstrap.tokens import _fields, _getter, open_tokens
+from bascule.bootstrap.tokens import getter, issuer_fields, open_tokens
 from bascule.core.errors import AuthenticationFailed, ConfigError, StorageError
 from bascule.core.principals import Principal
 from bascule.settings import IssuerSettings
@@ -70,8 +70,8 @@ async def issuer() -> AsyncGenerator[LocalIssuer]:
 
 def verifier(issuer: LocalIssuer, clock: Any = time.monotonic, off: tuple[str, ...] = (), **more: Any) -> TokenVerifier:
     given = IssuerSettings(issuer=issuer.url, audience="bascule", **more)
-    known = Issuer(name="local", **_fields(given))
-    return TokenVerifier([known], _getter([given]), lambda _tenant, who: who in off, clock)
+    known = Issuer(name="local", **issuer_fields(given))
+    return TokenVerifier([known], getter([given]), lambda _tenant, who: who in off, clock)
 
 
 async def test_a_token_speaks_for_its_user_with_its_groups(issuer: LocalIssuer) -> None:

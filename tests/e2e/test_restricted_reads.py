@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
@@ -184,12 +185,13 @@ async def the_console_notes_as_the_api_does(world: World) -> None:
     origin = {"origin": str(world.http._base_url).rstrip("/")}
     async with aiohttp.ClientSession(world.http._base_url, cookie_jar=aiohttp.CookieJar(unsafe=True)) as browser:
         async with browser.post("/console/login", data={"key": world.admin}, headers=origin) as reply:
-            assert reply.status == 200
+            token = re.search(r'name="csrf" value="([^"]+)"', await reply.text())
+            assert token is not None
         before = len(await world.acts())
         async with browser.get(f"/console/passage/{world.ids['passages']}") as reply:
             assert CANARY in await reply.text()
         async with browser.post(
-            "/console/answer", data={"question": "When does the depot close?"}, headers=origin
+            "/console/answer", data={"question": "When does the depot close?", "csrf": token[1]}, headers=origin
         ) as reply:
             assert CANARY in await reply.text()
         assert [act for act, _, _ in (await world.acts())[before:]] == ["document.read", "answer.ask"]

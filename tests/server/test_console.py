@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 
 from bascule.core.errors import StorageError
+from bascule.core.principals import Principal
 from bascule.server.console import words
 from bascule.server.console.guard import CONTENT_SECURITY_POLICY, host_name
 from bascule.server.console.sessions import IDLE_S, LIFETIME_S, Attempts, Sessions
@@ -34,6 +35,12 @@ async def page(http: aiohttp.ClientSession, path: str = "/", status: int = 200) 
         return await reply.text()
 
 
+async def signed(http: aiohttp.ClientSession, form: dict[str, str]) -> dict[str, str]:
+    """With the token of the session's page."""
+    found = re.search(r'name="csrf" value="([^"]*)"', await page(http))
+    return form | {"csrf": found[1] if found else ""}
+
+
 async def test_a_key_opens_a_session_in_a_cookie_that_script_and_other_sites_cannot_use(fake):
     _, http = fake
     assert 'name="key"' in await page(http)
@@ -50,7 +57,8 @@ async def test_the_cookie_is_secure_when_the_browser_came_by_https(fake):
     headers = {"host": "docs.example", "origin": "https://docs.example"}
     async with http.post("/console/login", data={"key": ADMIN}, headers=headers, allow_redirects=False) as reply:
         assert reply.status == 303
-        assert "Secure" in reply.headers["set-cookie"]
+        cookie = reply.headers["set-cookie"]
+        assert cookie.startswith("__Host-bascule_session=") and "; Secure" in cookie
 
 
 async def test_a_wrong_key_is_refused_and_after_ten_the_address_waits(fake):
@@ -76,7 +84,7 @@ async def test_signing_out_ends_the_session_for_every_copy_of_the_cookie(fake):
     _, http = fake
     reply = await sign_in(http)
     stolen = reply.headers["set-cookie"].partition(";")[0]
-    async with http.post("/console/logout", allow_redirects=False) as reply:
+    async with http.post("/console/logout", data=await signed(http, {}), allow_redirects=False) as reply:
         assert reply.status == 303
     async with http.get("/", headers={"cookie": stolen}) as reply:
         assert 'name="key"' in await reply.text()
@@ -94,6 +102,20 @@ async def test_a_change_that_does_not_come_from_our_page_is_refused(fake, path):
         async with http.post(path, data={"key": ADMIN, "question": "a"}, headers=headers) as reply:
             assert reply.status == 403
     assert app.questions.asked == []
+
+
+@pytest.mark.parametrize("path", ["/console/logout", "/console/answer"])
+async def test_a_change_without_the_sessions_own_token_is_refused(fake, path):
+    app, http = fake
+    await sign_in(http)
+    right = (await signed(http, {}))["csrf"]
+    for sent in ({}, {"csrf": ""}, {"csrf": right[:-1]}, {"csrf": "é"}):
+        async with http.post(path, data=sent | {"question": "a"}) as reply:
+            assert reply.status == 403
+    await sign_in(http)
+    async with http.post(path, data={"csrf": right, "question": "a"}) as reply:
+        assert reply.status == 403, "a token of the session before"
+    assert app.questions.asked == [] and 'id="question"' in await page(http)
 
 
 async def test_a_foreign_host_name_gets_nothing_of_the_console_and_the_api_stays(fake):
@@ -123,7 +145,7 @@ async def test_every_page_has_the_strict_policy_and_no_inline_script_or_style(fa
                 assert reply.headers["content-security-policy"].encode() == CONTENT_SECURITY_POLICY
                 assert reply.headers["cache-control"] == "private, no-store"
                 assert reply.headers["x-frame-options"] == "DENY"
-    async with http.post("/console/answer", data={"question": "a"}) as reply:
+    async with http.post("/console/answer", data=await signed(http, {"question": "a"})) as reply:
         bodies.append(await reply.text())
     for body in bodies:
         assert not re.search(
@@ -145,7 +167,7 @@ async def test_everything_from_documents_and_answers_is_escaped_text(fake):
         await page(http, "/console/jobs"),
         await page(http, f"/console/passage/{CHUNK}?start=0&end=37"),
     ]
-    async with http.post("/console/answer", data={"question": "<b>bold</b>?"}) as reply:
+    async with http.post("/console/answer", data=await signed(http, {"question": "<b>bold</b>?"})) as reply:
         shown.append(await reply.text())
     for body in shown:
         assert "<img" not in body and "<script" not in body and "<b>" not in body
@@ -157,7 +179,9 @@ async def test_everything_from_documents_and_answers_is_escaped_text(fake):
 async def test_an_answers_marks_open_their_passage_with_the_cited_span(fake):
     _, http = fake
     await sign_in(http)
-    async with http.post("/console/answer", data={"question": "May I?", "collection": "handbook"}) as reply:
+    async with http.post(
+        "/console/answer", data=await signed(http, {"question": "May I?", "collection": "handbook"})
+    ) as reply:
         answer = await reply.text()
     found = re.search(r'class="cite" hx-get="([^"]+)"', answer)
     assert found, answer
@@ -180,7 +204,7 @@ async def test_a_refusal_gives_its_reason_and_no_sources(fake):
     app, http = fake
     app.questions.found = msgspec.structs.replace(an_answer(), status="refused", answer="", reason="no_evidence")
     await sign_in(http)
-    async with http.post("/console/answer", data={"question": "a"}) as reply:
+    async with http.post("/console/answer", data=await signed(http, {"question": "a"})) as reply:
         body = await reply.text()
     assert words.REASONS["no_evidence"] in body
     assert "Sources" not in body
@@ -191,7 +215,7 @@ async def test_what_is_missing_is_said_on_the_page_and_in_the_answer(fake):
     await sign_in(http)
     home = await page(http)
     assert words.LACKS["lexical_only"] in home and words.LACKS["no_model"] in home
-    async with http.post("/console/answer", data={"question": "a"}) as reply:
+    async with http.post("/console/answer", data=await signed(http, {"question": "a"})) as reply:
         assert words.LACKS["lexical_only"] in await reply.text()
 
 
@@ -214,7 +238,7 @@ async def test_a_key_sees_only_the_parts_its_scopes_allow(fake):
     await sign_in(http, CHATTER)
     assert "no scope" in await page(http)
     await page(http, "/console/documents", 403)
-    async with http.post("/console/answer", data={"question": "a"}) as reply:
+    async with http.post("/console/answer", data=await signed(http, {"question": "a"})) as reply:
         assert reply.status == 403
 
 
@@ -241,11 +265,22 @@ def test_sessions_end_by_age_and_by_idleness():
     sessions = Sessions(clock=lambda: now[0])
     idle, used = sessions.begin("Bearer a"), sessions.begin("Bearer b")
     while now[0] < LIFETIME_S:
-        assert sessions.authorization(used) == "Bearer b"
+        assert sessions.find(used).authorization == "Bearer b"
         now[0] += IDLE_S - 1
-    assert sessions.authorization(used) is None
-    assert sessions.authorization(idle) is None
-    assert sessions.authorization("guess") is None
+    assert sessions.find(used) is None
+    assert sessions.find(idle) is None
+    assert sessions.find("guess") is None
+
+
+def test_what_a_provider_said_counts_for_as_long_as_a_sign_in_lasts_and_no_use_prolongs_it():
+    now = [0.0]
+    sessions = Sessions(clock=lambda: now[0])
+    opened = sessions.begin(principal=Principal(tenant="t", subject="ann", groups=frozenset({"hr"})), lasts_s=3600)
+    for _ in range(6):
+        assert sessions.find(opened).principal.groups == {"hr"}
+        now[0] += 600
+    now[0] += 1
+    assert sessions.find(opened) is None, "groups that were taken away meanwhile are gone with it"
 
 
 def test_failed_attempts_are_forgotten_after_their_window():

@@ -16,6 +16,7 @@ from bascule.bootstrap.background import in_background
 from bascule.bootstrap.calls import with_built_in
 from bascule.bootstrap.deletions import ledger_of, reconcile
 from bascule.bootstrap.gateway import Providers, open_layers, open_resources, open_state
+from bascule.bootstrap.login import open_login
 from bascule.bootstrap.memory import give_back
 from bascule.bootstrap.observing import open_telemetry, sweep_records
 from bascule.bootstrap.overlay import laid_over
@@ -129,6 +130,7 @@ async def _open(settings: Settings, stack: AsyncExitStack, source: Callable[[], 
         state=state,
         authenticator=authenticator,
         tokens=open_tokens(settings.tokens, authenticator.is_off),
+        login=open_login(settings, resources.http, authenticator.is_off),
         keys=KeyService(catalogue, catalogue),
         rights=RightsService(catalogue, catalogue, catalogue),
         directory=DirectoryService(catalogue, catalogue),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from bascule.access.authenticate import Authenticator
 from bascule.access.directory import DirectoryService
 from bascule.access.keys import KeyService
+from bascule.access.login import Login
 from bascule.access.rights import RightsService
 from bascule.access.tokens import TokenVerifier
 from bascule.core.connectors import SkippedItem, SourceItem
@@ -43,6 +44,7 @@ class App:
     state: StateStore
     authenticator: Authenticator
     tokens: TokenVerifier | None = None  # None without [tokens]
+    login: Login | None = None  # None without [login]
     keys: KeyService
     rights: RightsService
     directory: DirectoryService

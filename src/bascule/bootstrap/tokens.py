@@ -28,15 +28,15 @@ def open_tokens(issuers: dict[str, IssuerSettings], inactive: Callable[[str, str
             raise ConfigError(f"tokens.{name}.issuer: two tables name this issuer.")
         if bool(given.tenant_claim) != bool(given.tenants):
             raise ConfigError(f"tokens.{name}: tenant_claim and tenants go together.")
-    found = [Issuer(name=name, **_fields(given)) for name, given in issuers.items()]
-    return TokenVerifier(found, _getter(list(issuers.values())), inactive)
+    found = [Issuer(name=name, **issuer_fields(given)) for name, given in issuers.items()]
+    return TokenVerifier(found, getter(list(issuers.values())), inactive)
 
 
-def _fields(given: IssuerSettings) -> dict[str, Any]:
+def issuer_fields(given: IssuerSettings) -> dict[str, Any]:
     return given.model_dump() | {"scopes": frozenset(given.scopes)}
 
 
-def _getter(issuers: list[IssuerSettings]) -> Callable[[str], Awaitable[bytes]]:
+def getter(issuers: list[IssuerSettings]) -> Callable[[str], Awaitable[bytes]]:
     """The operator wrote the issuers' URLs, so their hosts may be private ones; where those lead to is checked as ever."""
     urls = [urlsplit(url) for given in issuers for url in (given.issuer, given.jwks_url) if url]
     ports = {url.port or (443 if url.scheme == "https" else 80) for url in urls}

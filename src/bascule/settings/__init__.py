@@ -23,6 +23,7 @@ from bascule.settings.gateway import (
     SemanticCacheSettings,
     TargetSettings,
 )
+from bascule.settings.login import LoginSettings
 from bascule.settings.rag import LOCAL_MODEL, CollectionSettings, RagSettings, RedactMode
 from bascule.settings.section import Section
 from bascule.settings.server import (
@@ -44,6 +45,7 @@ __all__ = [
     "IssuerSettings",
     "LimitSettings",
     "LimitsSettings",
+    "LoginSettings",
     "ModelSettings",
     "PolicySettings",
     "ProviderSettings",
@@ -75,6 +77,7 @@ class Settings(BaseSettings):
     tokens: dict[str, IssuerSettings] = Field(
         {}, description="Identity providers whose signed tokens are let in, by name."
     )
+    login: LoginSettings = LoginSettings()
     gateway: GatewaySettings = GatewaySettings()
     providers: dict[str, ProviderSettings] = Field({}, description="Vendor connections by name.")
     models: dict[str, ModelSettings] = Field({}, description="The names callers use, each with its targets.")

@@ -324,6 +324,7 @@ class FakeApp:
     def __init__(self, **sections: Any) -> None:
         self.settings = Exact(data=Path(tempfile.gettempdir()) / "unused", **sections)
         self.authenticator = FakeAuthenticator()
+        self.login = None
         self.gateway = FakeGateway()
         self.catalogue = FakeCatalogue()
         self.keys = FakeKeys()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
-from functools import cached_property
+from collections.abc import Awaitable, Callable, Mapping
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
@@ -17,9 +17,9 @@ from bascule.server.answers import questions_of
 from bascule.server.bodies import MAX_QUESTION
 from bascule.server.console import words
 from bascule.server.console.desk import Desk
-from bascule.server.console.guard import PAGE_HEADERS, check_host, check_origin, is_secure
+from bascule.server.console.door import FORM_BYTES, Door, TooManyAttempts
+from bascule.server.console.guard import PAGE_HEADERS, check_host, check_origin
 from bascule.server.console.sections import SECTIONS
-from bascule.server.console.sessions import Attempts, Sessions, cookie_value, set_cookie
 from bascule.server.console.visit import Visit, place_of, places
 from bascule.server.console.why import METHODS
 from bascule.server.credentials import require
@@ -40,7 +40,6 @@ _TYPES: Final = {
     ".js": b"text/javascript; charset=utf-8",
     ".svg": b"image/svg+xml",
 }
-_FORM_BYTES: Final = 64_000
 _PAGE: Final = 25
 _JOBS: Final = 8
 _MOST_FIELDS: Final = 250
@@ -52,10 +51,14 @@ class Console:
     def __init__(self, app: App, stopping: Callable[[], bool] = bool) -> None:
         self._app = app
         self._stopping = stopping
-        self._sessions = Sessions()
-        self._attempts = Attempts()
+        self._door = Door(app)
         self._files = {path.name: path.read_bytes() for path in (_HERE / "static").iterdir() if path.suffix in _TYPES}
         self._get: dict[str, Fragment] = {"documents": self._documents, "jobs": self._jobs, "passage": self._passage}
+        self._doors: dict[str, Callable[[Exchange], Awaitable[Reply]]] = {
+            "/": self._home,
+            "/console/sign-in": self._to_provider,
+            "/console/signed-in": self._from_provider,
+        }
 
     @cached_property
     def _templates(self) -> Environment:
@@ -84,6 +87,8 @@ class Console:
             reply = await self._route(exchange, path, method)
         except AuthenticationFailed:
             reply = self._signed_out(exchange)
+        except TooManyAttempts as many:
+            reply = self._waiting(many.wait_s)
         except BasculeError as error:
             report(error, exchange.request_id)
             reply = self._error(error, whole=not exchange.header(b"hx-request"))
@@ -92,62 +97,68 @@ class Console:
     async def _route(self, exchange: Exchange, path: str, method: str) -> Reply | Events:
         if method == "POST":
             check_origin(exchange)
-            if path == "/console/login":
-                return await self._login(exchange)
-            if path == "/console/logout":
-                return self._logout(exchange)
-            if path == "/console/answer":
-                return await self._answer(exchange, self._principal(exchange))
-        elif method == "GET":
-            if path == "/":
-                return await self._home(exchange)
+            return await (self._login(exchange) if path == "/console/login" else self._changed(exchange, path))
+        if method == "GET":
+            if path in self._doors:
+                return await self._doors[path](exchange)
             kind, _, rest = path.removeprefix("/console/").partition("/")
             if path.startswith("/console/") and kind in self._get:
-                return await self._get[kind](exchange, self._principal(exchange), rest)
-        kind, _, rest = path.removeprefix("/console/").partition("/")
-        if path.startswith("/console/") and (section := SECTIONS.get((method, kind))) is not None:
-            return await section(await self._visit(exchange, method, kind, rest))
-        raise NotFound("There is no such page.")
+                return await self._get[kind](exchange, self._door.principal(exchange), rest)
+        return await self._section(exchange, path, method, None)
 
-    async def _visit(self, exchange: Exchange, method: str, kind: str, rest: str) -> Visit:
-        """Raises AuthenticationFailed before anything of the request is read."""
-        principal = self._principal(exchange)
-        asked = await _form(exchange, _MOST_FIELDS) if method == "POST" else _query(exchange, _MOST_FIELDS)
+    async def _changed(self, exchange: Exchange, path: str) -> Reply | Events:
+        """Raises AuthenticationFailed before anything of the request is read, WrongOrigin without the session's token."""
+        principal = self._door.principal(exchange)
+        form = await _form(exchange, _MOST_FIELDS)
+        self._door.check_token(exchange, form)
+        if path == "/console/logout":
+            return _redirect((b"set-cookie", self._door.leave(exchange)))
+        if path == "/console/answer":
+            return await self._answer(exchange, principal, form)
+        return await self._section(exchange, path, "POST", form)
+
+    async def _section(self, exchange: Exchange, path: str, method: str, form: dict[str, str] | None) -> Reply | Events:
+        kind, _, rest = path.removeprefix("/console/").partition("/")
+        section = SECTIONS.get((method, kind)) if path.startswith("/console/") else None
+        if section is None:
+            raise NotFound("There is no such page.")
+        principal = self._door.principal(exchange)
+        asked = _query(exchange, _MOST_FIELDS) if form is None else form
         desk = Desk(self._app, exchange, principal, self._stopping)
-        return Visit(desk, rest, asked, self._page, self._who(principal), place_of(kind))
+        render = partial(self._page, csrf=self._door.session(exchange).csrf)
+        return await section(Visit(desk, rest, asked, render, self._who(principal), place_of(kind)))
 
     def _who(self, principal: Principal) -> str:
         record = self._app.authenticator.record(principal)
         return record.name if record is not None else (principal.subject or "key")
 
-    def _principal(self, exchange: Exchange) -> Principal:
-        """Raises AuthenticationFailed; also when the session's key has been revoked meanwhile."""
-        session_id = cookie_value(exchange.header(b"cookie"))
-        authorization = self._sessions.authorization(session_id) if session_id else None
-        if authorization is None:
-            raise AuthenticationFailed("Sign in first.")
-        return self._app.authenticator.principal(authorization)
-
     # ------------------------------------------------------------ signing in and out
 
     async def _login(self, exchange: Exchange) -> Reply:
-        wait_s = self._attempts.wait_s(exchange.client_host)
-        if wait_s > 0:
-            words_ = f"Too many attempts. Try again in {int(wait_s // 60) + 1} minutes."
-            return self._page("login.html", 429, ((b"retry-after", b"%d" % (int(wait_s) + 1)),), problem=words_)
         key = (await _form(exchange)).get("key", "").strip()
-        authorization = f"Bearer {key}"
         try:
-            self._app.authenticator.principal(authorization)
+            return _redirect((b"set-cookie", self._door.by_key(exchange, key)))
         except AuthenticationFailed:
-            self._attempts.failed(exchange.client_host)
-            return self._page("login.html", 401, problem="This key is not valid, or it has been revoked.")
-        session_id = self._sessions.begin(authorization)
-        return _redirect((b"set-cookie", set_cookie(session_id, secure=is_secure(exchange))))
+            return self._login_page(401, "This key is not valid, or it has been revoked.")
 
-    def _logout(self, exchange: Exchange) -> Reply:
-        self._sessions.end(cookie_value(exchange.header(b"cookie")))
-        return _redirect((b"set-cookie", set_cookie("", secure=is_secure(exchange))))
+    async def _to_provider(self, exchange: Exchange) -> Reply:
+        url, cookie = await self._door.to_provider(exchange)
+        return Reply(303, b"", _HTML, ((b"location", url.encode()), (b"set-cookie", cookie), *PAGE_HEADERS))
+
+    async def _from_provider(self, exchange: Exchange) -> Reply:
+        """A page that goes on by itself: a redirect would still count as the other site's, and the new cookie stay at home."""
+        try:
+            session, flow = await self._door.from_provider(exchange)
+        except AuthenticationFailed as error:
+            return self._login_page(401, error.message)
+        return self._page("signed_in.html", 200, ((b"set-cookie", session), (b"set-cookie", flow)))
+
+    def _login_page(self, status: int = 200, problem: str = "", *headers: Header) -> Reply:
+        return self._page("login.html", status, headers, problem=problem, label=self._door.label)
+
+    def _waiting(self, wait_s: float) -> Reply:
+        told = f"Too many attempts. Try again in {int(wait_s // 60) + 1} minutes."
+        return self._login_page(429, told, (b"retry-after", b"%d" % (int(wait_s) + 1)))
 
     def _signed_out(self, exchange: Exchange) -> Reply:
         if exchange.header(b"hx-request"):
@@ -158,9 +169,9 @@ class Console:
 
     async def _home(self, exchange: Exchange) -> Reply:
         try:
-            principal = self._principal(exchange)
+            principal = self._door.principal(exchange)
         except AuthenticationFailed:
-            return self._page("login.html", problem="")
+            return self._login_page()
         app = self._app
         asks = app.questions is not None and principal.can(SCOPE_ASK)
         known = await app.catalogue.collections(principal) if asks else []
@@ -178,11 +189,11 @@ class Console:
             here="/",
             places=places(Desk(app, exchange, principal, self._stopping)),
             max_question=MAX_QUESTION,
+            csrf=self._door.session(exchange).csrf,
         )
 
-    async def _answer(self, exchange: Exchange, principal: Principal) -> Reply:
+    async def _answer(self, exchange: Exchange, principal: Principal, form: Mapping[str, str]) -> Reply:
         require(principal, SCOPE_ASK)
-        form = await _form(exchange)
         question, collection = form.get("question", "").strip(), form.get("collection", "")
         if not question or len(question) > MAX_QUESTION:
             raise InvalidRequest(f"Ask a question of 1 to {MAX_QUESTION:,} characters.", param="question")
@@ -262,7 +273,7 @@ def _redirect(*headers: Header) -> Reply:
 
 async def _form(exchange: Exchange, fields: int = 10) -> dict[str, str]:
     """Raises InvalidRequest for what is not a small form."""
-    body = await exchange.body(_FORM_BYTES)
+    body = await exchange.body(FORM_BYTES)
     try:
         return _plain(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=fields))
     except ValueError:

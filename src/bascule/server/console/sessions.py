@@ -1,4 +1,4 @@
-"""Who is signed in to the console: random ids in memory, each standing for an API key that is checked anew each time."""
+"""Who is signed in to the console: random ids in memory, each standing for an API key, or for whom a provider said it is."""
 
 from __future__ import annotations
 
@@ -11,17 +11,25 @@ from typing import Final
 
 import msgspec
 
+from bascule.access.login import FLOW_S
+from bascule.core.principals import Principal
+
 COOKIE: Final = "bascule_session"
+FLOW_COOKIE: Final = "bascule_sign_in"
+PREFIX: Final = "__Host-"  # browsers take such a cookie from this very host alone, by https
 LIFETIME_S: Final = 12 * 3600.0
 IDLE_S: Final = 2 * 3600.0
 _MOST: Final = 1_000
 
 
 class Session(msgspec.Struct):
-    """`authorization` goes to the authenticator on every request: a revoked key ends its sessions at once."""
+    """`authorization` goes to the authenticator on every request: a revoked key ends its sessions at once. With a `principal`, a
+    provider said who it is. `csrf` is in the session's own pages, and in every change that comes from them."""
 
     authorization: str
-    began_s: float
+    principal: Principal | None
+    csrf: str
+    ends_s: float
     used_s: float
 
 
@@ -32,26 +40,28 @@ class Sessions:
         self._clock = clock
         self._open: OrderedDict[bytes, Session] = OrderedDict()
 
-    def begin(self, authorization: str) -> str:
+    def begin(self, authorization: str = "", *, principal: Principal | None = None, lasts_s: float = LIFETIME_S) -> str:
         """A new id of 256 random bits, for the cookie."""
         now = self._clock()
         session_id = secrets.token_urlsafe(32)
-        self._open[_digest(session_id)] = Session(authorization, now, now)
+        self._open[_digest(session_id)] = Session(
+            authorization, principal, secrets.token_urlsafe(32), now + min(lasts_s, LIFETIME_S), now
+        )
         while len(self._open) > _MOST:
             self._open.popitem(last=False)
         return session_id
 
-    def authorization(self, session_id: str) -> str | None:
-        """What the session stands for; None when it is unknown, idle for too long or over."""
+    def find(self, session_id: str) -> Session | None:
+        """None when it is unknown, idle for too long or over."""
         mark, now = _digest(session_id), self._clock()
         session = self._open.get(mark)
         if session is None:
             return None
-        if now - session.began_s > LIFETIME_S or now - session.used_s > IDLE_S:
+        if now > session.ends_s or now - session.used_s > IDLE_S:
             del self._open[mark]
             return None
         session.used_s = now
-        return session.authorization
+        return session
 
     def end(self, session_id: str) -> None:
         self._open.pop(_digest(session_id), None)
@@ -83,20 +93,27 @@ class Attempts:
             self._failed.popitem(last=False)
 
 
-def cookie_value(header: str) -> str:
-    """The session id in a Cookie header, "" when there is none."""
-    for part in header.split(";"):
-        name, _, value = part.strip().partition("=")
-        if name == COOKIE:
-            return value
-    return ""
+def cookie_values(header: str, name: str = COOKIE, only_secure: bool = False) -> list[str]:
+    """What a Cookie header holds under the name: with its prefix first, and without it unless `only_secure`."""
+    pairs = [part.strip().partition("=") for part in header.split(";")]
+    names = [PREFIX + name] if only_secure else [PREFIX + name, name]
+    return [value for wanted in names for found, _, value in pairs if found == wanted and value]
 
 
 def set_cookie(session_id: str, *, secure: bool) -> bytes:
     """`secure` where the browser came by https; an empty id removes the cookie."""
-    age_s = int(LIFETIME_S) if session_id else 0
-    text = f"{COOKIE}={session_id}; Path=/; HttpOnly; SameSite=Strict; Max-Age={age_s}"
-    return (text + "; Secure" if secure else text).encode()
+    return _cookie(COOKIE, session_id, LIFETIME_S, "Strict", secure=secure)
+
+
+def flow_cookie(sealed: str, *, secure: bool) -> bytes:
+    """Lax: the browser comes back from another site."""
+    return _cookie(FLOW_COOKIE, sealed, FLOW_S, "Lax", secure=secure)
+
+
+def _cookie(name: str, value: str, lasts_s: float, same_site: str, *, secure: bool) -> bytes:
+    age_s = int(lasts_s) if value else 0
+    text = f"{name}={value}; Path=/; HttpOnly; SameSite={same_site}; Max-Age={age_s}"
+    return (f"{PREFIX}{text}; Secure" if secure else text).encode()
 
 
 def _digest(session_id: str) -> bytes:
