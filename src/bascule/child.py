@@ -6,6 +6,7 @@ frame with a prepared document or a reason. `--report` prints what this system l
 
 from __future__ import annotations
 
+import gc
 import importlib
 import importlib.util
 import json
@@ -27,6 +28,7 @@ from bascule.rag.names import Look, with_names
 from bascule.rag.prepare import Parsers, Tokens, prepare, reveal
 
 _GRACE_S = 5.0
+_PEAK_EVERY = 16
 
 
 @cache
@@ -47,6 +49,7 @@ def main() -> None:
     counter = Tokens(*tokens.load(setup.prepare.tokenizer))
     look = with_names(setup.prepare.names_model) if setup.prepare.names_model else find
     peak_bytes = _peak_reader()
+    gc.freeze()  # what is loaded now stays: no collection need look through it again
     _send(replies, wire.Ready(confinement=confine(setup.limits, setup.ocr)))
     while (body := _read(requests)) is not None:
         allow_cpu(setup.limits.cpu_s)
@@ -134,7 +137,21 @@ def _peak_reader() -> Callable[[], int]:
         status = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return _peak_by_usage
-    return lambda: _peak_by_status(os.pread(status, 65_536, 0)) or _peak_by_usage()
+    return _seldom(lambda: _peak_by_status(os.pread(status, 65_536, 0)) or _peak_by_usage())
+
+
+def _seldom(read: Callable[[], int]) -> Callable[[], int]:
+    """Anew where `ru_maxrss` has grown and every so often: reading it costs as much as a small document's language."""
+    known = [0, 0, 0]  # the peak, by usage then, calls since
+
+    def peak() -> int:
+        usage = _peak_by_usage()
+        known[2] += 1
+        if usage != known[1] or known[2] >= _PEAK_EVERY:
+            known[:] = [read(), usage, 0]
+        return known[0]
+
+    return peak
 
 
 def _peak_by_status(status: bytes) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 from typing import Final
 
 _WORD: Final = re.compile(r"[^\W_]+(?:['’][^\W_]+)*", re.UNICODE)
@@ -13,6 +14,7 @@ _IDENTIFIER: Final = re.compile(r"(?<!\w)[^\W\d_]\w*+(?:[._/:\-]\w++)+", re.UNIC
 _VOWEL: Final = re.compile(r"[aeiouy]")
 _LOST_E: Final = re.compile(r"[^aeiou][aeiou][^aeiouwxy]")
 MAX_TERM_CHARS: Final = 64
+KNOWN_WORDS: Final = 8192  # whose terms are remembered: most of a text
 
 # English, and the Spanish ones that are no English word ("son" and "sin" stay).
 STOPWORDS: Final = frozenset(
@@ -192,31 +194,54 @@ _MENTIONS: Final = frozenset(
 )
 
 
-def _mentioned(text: str, start: int, end: int, before: str) -> bool:
-    """Is this stop word talked about rather than used: quoted ("with"), after a determiner (the `with` statement; a for
-    loop), or directly before a word for a part of a language (for loops)? Then it is what the text is about."""
-    if before in _DETERMINERS or (
-        start > 0 and end < len(text) and text[start - 1] in _QUOTES and text[end] in _QUOTES
-    ):
-        return True
+def _quoted(text: str, start: int, end: int) -> bool:
+    return start > 0 and end < len(text) and text[start - 1] in _QUOTES and text[end] in _QUOTES
+
+
+def _before_a_part(text: str, end: int) -> bool:
     follower = _NEXT_WORD.match(text, end)
-    return follower is not None and stem(fold(follower.group(1))) in _MENTIONS
+    return follower is not None and _is_part(follower.group(1))
+
+
+@lru_cache(KNOWN_WORDS)
+def _is_part(word: str) -> bool:
+    return stem(fold(word)) in _MENTIONS
 
 
 def terms(text: str) -> tuple[str, ...]:
     """Words folded, stop words dropped unless they are mentioned rather than used, the rest stemmed; identifiers (`os.path`,
     `getUserName`) both whole and in parts."""
+    found = _words(text)
+    found += [fold(m.group())[:MAX_TERM_CHARS] for m in _IDENTIFIER.finditer(text)]
+    return tuple(filter(None, found))
+
+
+def _words(text: str) -> list[str]:
+    """A stop word is mentioned when it is quoted ("with"), after a determiner (the `with` statement; a for loop), or directly
+    before a word for a part of a language (for loops): then it is what the text is about."""
+    plain = text.lower()
+    parts = not text.isascii() or any(part in plain for part in _MENTIONS)  # each, in any form, begins with its stem
     found: list[str] = []
     before = ""
     for match in _WORD.finditer(text):
         raw = match.group()
-        word = fold(raw).replace("’", "'").removesuffix("'s")
+        word, made = _known_word(raw) if len(raw) <= MAX_TERM_CHARS else _read_word(raw)
         previous, before = before, word
-        if word in STOPWORDS and (word in _DETERMINERS or not _mentioned(text, match.start(), match.end(), previous)):
-            continue
-        found.append(stem(word)[:MAX_TERM_CHARS])
-        parts = _CAMEL.split(raw)
-        if len(parts) > 1:
-            found.extend(stem(fold(p))[:MAX_TERM_CHARS] for p in parts if p)
-    found.extend(fold(m.group())[:MAX_TERM_CHARS] for m in _IDENTIFIER.finditer(text))
-    return tuple(t for t in found if t)
+        if word not in STOPWORDS:
+            found += made
+        elif word not in _DETERMINERS:
+            start, end = match.span()
+            if previous in _DETERMINERS or _quoted(text, start, end) or (parts and _before_a_part(text, end)):
+                found += made
+    return found
+
+
+def _read_word(raw: str) -> tuple[str, tuple[str, ...]]:
+    """The word folded, and its terms should it not be a stop word."""
+    word = fold(raw).replace("’", "'").removesuffix("'s")
+    parts = [] if raw.islower() else _CAMEL.split(raw)
+    more = [stem(fold(p))[:MAX_TERM_CHARS] for p in parts if p] if len(parts) > 1 else []
+    return word, (stem(word)[:MAX_TERM_CHARS], *more)
+
+
+_known_word: Final = lru_cache(KNOWN_WORDS)(_read_word)

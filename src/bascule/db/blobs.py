@@ -62,17 +62,14 @@ class FolderBlobs:
 
     def _put_all(self, many: Mapping[str, bytes]) -> None:
         targets = [self._file(name) for name in many]
-        drafts = [target.with_name(target.name + ".part") for target in targets]
+        folder = targets[0].parent
         try:
             self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            targets[0].parent.mkdir(mode=0o700, exist_ok=True)
-            _write_all(dict(zip(drafts, many.values(), strict=True)))
-            for draft, target in zip(drafts, targets, strict=True):
-                draft.rename(target)
-            _sync_folder(targets[0].parent)
+            folder.mkdir(mode=0o700, exist_ok=True)
+            _write_all(folder, many)
             _sync_folder(self._path)
         except OSError as error:
-            for file in (*drafts, *targets):
+            for file in targets:
                 with suppress(OSError):
                     file.unlink()
             raise StorageError("The document cannot be stored: is the disk full?") from error
@@ -97,17 +94,28 @@ class FolderBlobs:
         return found
 
 
-def _write_all(many: Mapping[Path, bytes]) -> None:
-    """All of them before the first flush: the file system then has one batch to flush, and little to do for the others."""
+def _write_all(folder: Path, many: Mapping[str, bytes]) -> None:
+    """All of them before the first flush: the file system then has one batch to flush, and little to do for the others.
+
+    Under their own names at once: nobody knows one before its bytes are durable, and one that a crash leaves is an orphan.
+    """
     with ExitStack() as opened:
-        files = []
-        for path, data in many.items():
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            files.append(opened.enter_context(open(handle, "wb")))
-            files[-1].write(data)
-            files[-1].flush()
-        for file in files:
-            os.fsync(file.fileno())
+        place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        opened.callback(os.close, place)
+        handles = []
+        for name, data in many.items():
+            handles.append(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=place))
+            opened.callback(os.close, handles[-1])
+            _write(handles[-1], data)
+        for handle in handles:
+            os.fsync(handle)
+        os.fsync(place)
+
+
+def _write(handle: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(handle, left) :]
 
 
 def _sync_folder(path: Path) -> None:

@@ -63,7 +63,8 @@ def commit_documents(connection: Connection, commits: Sequence[DocumentCommit]) 
             fresh.append((each, row))
     if fresh:
         _replace_chunks(connection, fresh)
-        keep_signatures(connection, {each.item.document_id: each.signature for each, _ in fresh})
+        known = [row.id for _, row in fresh if row.version]
+        keep_signatures(connection, {row.id: each.signature for each, row in fresh}, known)
         connection.execute(_NEW_VERSION, [_new_version(each, row) for each, row in fresh])
         queue_indexing(connection, [(row.tenant, row.id, row.collection_id, _acl_id(row)) for _, row in fresh])
         connection.execute(_DONE, {"ids": [each.item.id for each, _ in fresh]})
@@ -224,7 +225,7 @@ def _prepares_again(connection: Connection, item: WorkItem) -> bool:
 def _withdraw(connection: Connection, item: WorkItem, row: Row[Any]) -> None:
     connection.execute(sa.delete(vectors).where(vectors.c.document_id == item.document_id))
     connection.execute(sa.delete(chunk_table).where(chunk_table.c.document_id == item.document_id))
-    keep_signatures(connection, {item.document_id: b""})
+    keep_signatures(connection, {}, [item.document_id])
     bare = {"chunk_count": 0, "served_hash": "", "served_blob": ""}
     connection.execute(sa.update(documents).where(documents.c.id == item.document_id).values(bare))
     queue_change(connection, "index", item.tenant, item.document_id, row.collection_id, row.acl_id)

@@ -44,7 +44,7 @@ def delete_document(connection: Connection, principal: Principal, document_id: s
             pending_acl_id=None,
         )
     )
-    keep_signatures(connection, {document_id: b""})
+    keep_signatures(connection, {}, [document_id])
     connection.execute(sa.delete(vectors).where(vectors.c.document_id == document_id))
     connection.execute(sa.delete(chunks).where(chunks.c.document_id == document_id))
     _scrub_items(connection, document_id)

@@ -18,7 +18,7 @@ from bascule.core.vectors import Point, RemovesTogether, VectorStore
 log = logging.getLogger(__name__)
 
 BATCH = 256
-TOGETHER = 64  # documents written in one go,
+TOGETHER = 256  # documents written in one go,
 CHUNKS_TOGETHER = 1024  # or fewer, when they are larger: all are held at once
 ORPHAN_AGE_S = 3600.0
 

@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 
 KIND = "ingest"
 CLAIM = 64  # documents prepared together, while the batch before is being embedded,
+CLAIM_UNEMBEDDED = 256  # where nothing is embedded: what a transaction and a write to the index cost is shared by more
 CLAIM_BYTES = 1_000_000  # or fewer, when they are larger: two batches are held in memory
 STORED_TOGETHER = 64
 STORED_BYTES = 4_000_000
@@ -254,7 +255,8 @@ class Ingest:
         await self._catalogue.finish_job(principal, job_id)
 
     async def _prepare_batch(self, principal: Principal, job_id: str) -> list[tuple[WorkItem, PreparedDocument | None]]:
-        items = await self._catalogue.claim(principal, job_id, CLAIM, CLAIM_BYTES)
+        together = CLAIM if self._embedders.default is not None else CLAIM_UNEMBEDDED
+        items = await self._catalogue.claim(principal, job_id, together, CLAIM_BYTES)
         found = await self._blobs.get_all([item.blob for item in items])
         return list(await asyncio.gather(*(self._prepare(principal, item, found.get(item.blob)) for item in items)))
 

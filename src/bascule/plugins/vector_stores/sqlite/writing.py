@@ -49,7 +49,7 @@ class Writer:
             fresh = []
             for point in latest:
                 slot, acl_id, digest = known.get(point.chunk_id, (None, None, None))
-                if digest != _digest(point):
+                if digest is None or digest != _digest(point):
                     fresh.append(point)
                 elif acl_id != point.acl_id:
                     self._db.execute(
@@ -135,15 +135,16 @@ class Writer:
 
     def _add(self, points: Sequence[Point], slots: Sequence[int], head: Head) -> None:
         cache: dict[tuple[str, str], tuple[int, int]] = {}
-        postings: dict[tuple[int, int, bytes], list[int]] = defaultdict(list)
+        postings: dict[tuple[int, int], dict[bytes, list[int]]] = defaultdict(lambda: defaultdict(list))
         scales = self._write_vectors(points, slots, self._folder_of(head))
         rows, sources = [], []
         for point, slot in zip(points, slots, strict=True):
             tenant_id, place = self._place(point.tenant, point.collection_id, cache)
             counts = Counter(point.terms)
-            words = [_as_bytes(term) for term in counts]
+            words = _as_bytes(counts).split(b"\0") if counts else []
+            block, offset = postings[tenant_id, slot >> BLOCK_BITS], slot & OFFSET_MASK
             for word, tf in zip(words, counts.values(), strict=True):
-                postings[tenant_id, slot >> BLOCK_BITS, word].append(min(tf, TF_MAX) << BLOCK_BITS | slot & OFFSET_MASK)
+                block[word].append(min(tf, TF_MAX) << BLOCK_BITS | offset)
             size, scale, crc = scales.get(slot, (0, 0.0, None))
             document = (point.chunk_id, point.document_id, place, point.acl_id)
             rows.append((slot, *document, size, scale, len(point.terms), head.seq))
@@ -157,7 +158,11 @@ class Writer:
         self._db.executemany(
             "INSERT INTO posting VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE"
             " SET data = CAST(data || excluded.data AS BLOB)",
-            ((*key, struct.pack(f"<{len(values)}I", *values)) for key, values in sorted(postings.items())),
+            (
+                (*key, word, struct.pack(f"<{len(values)}I", *values))
+                for key, block in sorted(postings.items())
+                for word, values in sorted(block.items())
+            ),
         )
 
     def _write_vectors(
@@ -220,13 +225,13 @@ def count_words(terms: bytes) -> int:
     return len(_terms_decoder.decode(terms))
 
 
-def _as_bytes(term: str) -> bytes:
-    """Terms are keys as they are: no tokenizer of SQLite's ever sees them, so none is folded, split or refused."""
-    return term.encode("utf-8", "surrogatepass")
+def _as_bytes(terms: Iterable[str]) -> bytes:
+    """Terms are keys as they are: no tokenizer of SQLite's ever sees them, so none is folded or refused. They are words, which
+    hold no zero, and one conversion serves them all."""
+    return "\0".join(terms).encode("utf-8", "surrogatepass")
 
 
 def _digest(point: Point) -> bytes:
     """Of everything but the acl_id, which changes without touching the rest."""
-    terms = [_as_bytes(term) for term in point.terms]
-    parts = (point.document_id, point.tenant, point.collection_id, point.vector, terms)
+    parts = (point.document_id, point.tenant, point.collection_id, point.vector, _as_bytes(point.terms))
     return hashlib.blake2b(_encoder.encode(parts), digest_size=16).digest()
