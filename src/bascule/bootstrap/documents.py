@@ -100,6 +100,7 @@ def _open_questions(
         per_document=rag.per_document,
         mmr=rag.mmr,
         rerank_depth=rag.rerank_depth,
+        sentence_weight=rag.sentence_weight,
         helper_model=rag.helper_model or "",
         rewrite=rag.rewrite,
         subquestions=rag.subquestions,

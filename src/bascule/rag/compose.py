@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import logging
-import struct
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Final
 
 import msgspec
 
-from bascule.core.calls import CacheDirectives, Call
+from bascule.core.calls import Call
 from bascule.core.chat import ChatModel, ChatRequest
 from bascule.core.documents import Hit, VisibleChunk
-from bascule.core.errors import LimitExceeded, RequestError, UpstreamError
-from bascule.rag import cite, doubt, extract, prompt
+from bascule.core.errors import RequestError, UpstreamError
+from bascule.rag import cite, closeness, doubt, extract, prompt
 from bascule.rag.advice import Adviser, spent
 from bascule.rag.answer import Spoken, speak
+from bascule.rag.closeness import Closeness
 from bascule.rag.draft import Draft
 from bascule.rag.events import AnswerEvent
 from bascule.rag.explain import Trail
@@ -25,7 +25,6 @@ from bascule.rag.options import RagOptions
 
 logger = logging.getLogger(__name__)
 KEPT_S: Final = 1.0
-_SCALED: Final = "onnx:minilm:"  # the embedding model whose cosines the refusal threshold was calibrated on
 
 
 class ByModel:
@@ -139,7 +138,8 @@ class _Verifier:
 class ByQuotation:
     """extract: is there evidence, and if so, which sentences."""
 
-    def __init__(self, options: RagOptions) -> None:
+    def __init__(self, closeness: Closeness, options: RagOptions) -> None:
+        self._closeness = closeness
         self._options = options
 
     async def events(
@@ -147,8 +147,7 @@ class ByQuotation:
     ) -> AsyncGenerator[AnswerEvent]:
         outcome.model = EXTRACTIVE
         with trail.step("verify") as facts:
-            embedder = found.retrieved.embedder
-            scaled = embedder is not None and embedder.fingerprint.startswith(_SCALED)
+            scaled = closeness.scaled(found.retrieved.embedder)
             hits = found.hits[: self._options.rerank_depth]
             support = extract.support(ask.query, hits, scaled=scaled)
             facts |= msgspec.structs.asdict(support) | {"needed": extract.SUPPORT_MIN}
@@ -189,21 +188,11 @@ class ByQuotation:
 
     async def _similarity(self, ask: Inquiry, found: Found) -> dict[tuple[str, int], float]:
         """Cosine of the likeliest sentences with the question; nothing without vectors, or when embedding fails."""
-        vector, embedder, most = found.retrieved.vector, found.retrieved.embedder, self._options.sentence_vectors
-        if vector is None or embedder is None or not most:
+        most = self._options.sentence_vectors
+        if not most or found.retrieved.vector is None:
             return {}
-        likely = extract.rank(ask.query, found.context)[:most]
-        try:
-            call = ask.call(
-                timeout_s=self._options.embed_timeout_s,
-                document_ids=frozenset(s.hit.chunk.document_id for s in likely),
-                directives=CacheDirectives(no_store=True),
-            )
-            vectors = await embedder.embed([s.sentence.text for s in likely], "query", call)
-        except (UpstreamError, LimitExceeded) as error:
-            logger.warning("sentences were chosen by words alone: embedding failed (%s)", error.code)
-            return {}
-        return {(s.hit.chunk.id, s.sentence.start): _dot(vector, v) for s, v in zip(likely, vectors, strict=True)}
+        likely = [(s.hit.chunk, s.sentence) for s in extract.rank(ask.query, found.context)[:most]]
+        return await self._closeness.cosines(ask, found.retrieved, likely, timeout_s=self._options.embed_timeout_s)
 
 
 def _judge(outcome: Outcome, draft: Draft, *, declined: bool, complete: bool) -> None:
@@ -232,11 +221,3 @@ def _picked(pick: extract.Pick) -> dict[str, Any]:
 
 def _usage(spoken: Spoken) -> dict[str, int]:
     return {"input_tokens": spoken.usage.input_tokens, "output_tokens": spoken.usage.output_tokens}
-
-
-def _dot(one: bytes, other: bytes) -> float:
-    size = len(one) // 4
-    if len(other) != len(one):
-        return 0.0
-    pairs = zip(struct.unpack(f"<{size}f", one), struct.unpack(f"<{size}f", other), strict=True)
-    return float(sum(a * b for a, b in pairs))

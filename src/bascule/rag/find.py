@@ -91,7 +91,7 @@ class Finder:
             call_for=lambda timeout_s: ask.call(timeout_s=timeout_s, document_ids=documents),
         )
         facts: dict[str, Any] = {}
-        hits = await self._reordering.order(ask, query, retrieved.hits, facts)
+        hits = await self._reordering.order(ask, query, retrieved, facts)
         return _Search(query, retrieved, hits, facts, tuple(drawn_from))
 
     async def _further(

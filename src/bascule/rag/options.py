@@ -23,6 +23,9 @@ class RagOptions(msgspec.Struct, frozen=True, kw_only=True):
     mmr                  weight of likeness to better passages against a passage's own score; 0 leaves the order alone
     rerank_weight        share of the feature score in the final score; 0 switches the reranker off
     rerank_depth         how many of the fused hits are reranked
+    sentence_passages    of the best passages, how many are compared with the question by their nearest sentence too; 0: none
+    sentence_weight      share of that cosine in their final score
+    sentence_timeout_s   how long embedding those may take; after it they do not count
     sentence_vectors     most sentences embedded to choose an extractive answer's; 0 compares words only
     extract_sentences    most sentences of an extractive answer
     doubt_max            an extractive answer is refused (`not_said`) above this doubt; 1 never refuses for it
@@ -61,6 +64,9 @@ class RagOptions(msgspec.Struct, frozen=True, kw_only=True):
     hop_searches: int = 2
     judge: Literal["words", "model"] = "words"
     repair: bool = False
+    sentence_passages: int = 5
+    sentence_weight: float = 0.3
+    sentence_timeout_s: float = 1.0
     sentence_vectors: int = 12
     extract_sentences: int = 3
     doubt_max: float = 0.82

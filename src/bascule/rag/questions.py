@@ -29,6 +29,7 @@ from bascule.core.traces import Asked, Trace
 from bascule.core.vectors import VectorStore
 from bascule.rag import rewrite
 from bascule.rag.advice import Adviser
+from bascule.rag.closeness import Closeness
 from bascule.rag.compose import ByModel, ByQuotation
 from bascule.rag.draft import Draft
 from bascule.rag.embedders import Embedders
@@ -67,9 +68,10 @@ class Questions:
         self._traces = traces
         self._options = options
         self._by_model = ByModel(chat, adviser, options) if chat is not None else None
-        self._by_quotation = ByQuotation(options)
+        closeness = Closeness(options)
+        self._by_quotation = ByQuotation(closeness, options)
         retriever = Retriever(passages, store, embedders or Embedders(embedder), options)
-        self._finder = Finder(passages, retriever, Reordering(reranker, options), adviser, options)
+        self._finder = Finder(passages, retriever, Reordering(reranker, closeness, options), adviser, options)
 
     async def search(
         self,

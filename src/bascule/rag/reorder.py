@@ -1,4 +1,4 @@
-"""The last word on the order: by features alone, or by a Reranker over the first of them.
+"""The last word on the order: by features and nearest sentences, or by a Reranker over the first of them.
 
 A reranker that fails or takes too long leaves the order as the features made it, and the answer says so (law 11).
 """
@@ -16,24 +16,29 @@ from bascule.core.errors import RequestError, UpstreamError
 from bascule.core.reranking import Reranker
 from bascule.rag import rerank
 from bascule.rag.advice import spent
+from bascule.rag.closeness import Closeness
 from bascule.rag.inquiry import STEP_SHARE, Inquiry
 from bascule.rag.options import RagOptions
+from bascule.rag.retrieve import Retrieved
 
 logger = logging.getLogger(__name__)
 RERANK_FAILED: Final = "rerank_failed"
 
 
 class Reordering:
-    def __init__(self, reranker: Reranker | None, options: RagOptions) -> None:
+    def __init__(self, reranker: Reranker | None, closeness: Closeness, options: RagOptions) -> None:
         self._reranker = reranker
+        self._closeness = closeness
         self._options = options
 
-    async def order(self, ask: Inquiry, query: str, hits: Sequence[Hit], facts: dict[str, Any]) -> list[Hit]:
+    async def order(self, ask: Inquiry, query: str, retrieved: Retrieved, facts: dict[str, Any]) -> list[Hit]:
         """Best first; scores 0..1 that never rise along the list. `facts` takes "asked" and, when it failed, "lacks"."""
         options = self._options
-        featured = rerank.rerank(query, hits, weight=options.rerank_weight, depth=options.rerank_depth)
+        featured = rerank.rerank(query, retrieved.hits, weight=options.rerank_weight, depth=options.rerank_depth)
         head = featured[: options.rerank_depth]
-        if self._reranker is None or len(head) < 2:
+        if self._reranker is None:
+            return await self._closeness.order(ask, query, retrieved, featured, facts)
+        if len(head) < 2:
             return featured
         chunks = [hit.chunk for hit in head]
         call = ask.call(

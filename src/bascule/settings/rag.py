@@ -68,6 +68,13 @@ class RagSettings(Section):
         False, description="The helper model reorders the best passages instead of a reranker."
     )
     rerank_depth: int = Field(30, ge=2, le=200, description="How many of the best passages are reordered.")
+    sentence_weight: float = Field(
+        0.3,
+        ge=0,
+        le=1,
+        description="Share of the nearest sentence's cosine in the score of the best passages, with the built-in embedding model"
+        " and without a reranker; 0: off.",
+    )
     helper_model: str | None = Field(
         None,
         description="A name under [models] for the small questions between the steps; empty for chat_model.",
