@@ -105,7 +105,7 @@ lock: | $(if $(findstring .tools,$(UV)),.tools/bin/uv) ## Lock every dependency 
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11 \
 	  --custom-compile-command "make lock" --all-extras --group dev pyproject.toml -o requirements.lock
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11 \
-	  --custom-compile-command "make lock" --extra postgres --extra valkey --extra bedrock --extra bucket --extra vertex --extra otel --extra oidc --extra tokens --constraint requirements.lock pyproject.toml -o requirements-run.lock
+	  --custom-compile-command "make lock" --extra postgres --extra valkey --extra bedrock --extra bucket --extra vertex --extra otel --extra oidc --extra seal --extra tokens --constraint requirements.lock pyproject.toml -o requirements-run.lock
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11 \
 	  --custom-compile-command "make lock" --constraint requirements.lock deploy/docker/build.in -o deploy/docker/build.lock
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11 \

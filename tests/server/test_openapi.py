@@ -54,7 +54,9 @@ def test_operations_are_whole():
 def test_own_bodies_refuse_unknown_fields_in_the_description_too():
     schemas = described()["components"]["schemas"]
     for route in ROUTES:
-        if route.body is not None:
+        if route.body is not None and not route.path.startswith(
+            "/scim/"
+        ):  # which asks to read over what one does not know
             assert schemas[route.body.__name__]["additionalProperties"] is False
 
 

@@ -24,10 +24,11 @@ from bascule.bootstrap.plugins import plugin, secret
 from bascule.bootstrap.prices import find_prices
 from bascule.bootstrap.reload import Reloader, tell_problems
 from bascule.bootstrap.routes import RouteAdmin
+from bascule.bootstrap.sealing import open_seal
 from bascule.bootstrap.tending import tend
 from bascule.bootstrap.tokens import open_tokens
 from bascule.core.errors import StorageError
-from bascule.core.principals import ALL_SCOPES, SCOPE_ACT_AS, system_principal
+from bascule.core.principals import ALL_SCOPES, SCOPE_ACT_AS, SCOPE_SCIM, system_principal
 from bascule.db.catalogue import connect as connect_catalogue
 from bascule.db.folder import prepare_folder
 from bascule.db.jobs import DurableJobs
@@ -45,7 +46,7 @@ UPKEEP_EVERY_S = 1.0
 
 async def init(settings: Settings) -> str | None:
     """Create the folder, the catalogue and, when there is no key yet, the first admin key, which is returned this once."""
-    prepare_folder(settings.data)
+    prepare_folder(settings.data, open_seal(settings))
     async with connect_catalogue(*catalogue_urls(settings)) as catalogue:
         operator = system_principal(DEFAULT_TENANT)
         if await catalogue.active_keys():
@@ -57,7 +58,7 @@ async def init(settings: Settings) -> str | None:
             subject="",
             groups=(),
             roles=(),
-            scopes=sorted(ALL_SCOPES - {SCOPE_ACT_AS}),
+            scopes=sorted(ALL_SCOPES - {SCOPE_ACT_AS, SCOPE_SCIM}),
         )
         return key
 
@@ -77,7 +78,7 @@ async def open_app(
 
     Raises ConfigError with the key's path and the fix.
     """
-    prepare_folder(settings.data)
+    prepare_folder(settings.data, open_seal(settings))
     async with AsyncExitStack() as stack:
         app = await _open(settings, stack, source)
         for note in app.degraded:

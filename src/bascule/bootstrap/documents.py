@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from bascule.bootstrap.app import App
 from bascule.bootstrap.calls import BUILT_IN_MODEL
 from bascule.bootstrap.plugins import connect_plugin
+from bascule.bootstrap.sealing import open_seal
 from bascule.core.calls import Call
 from bascule.core.deadlines import Deadline
 from bascule.core.embedding import Embedder
@@ -18,6 +19,7 @@ from bascule.core.reranking import Reranker
 from bascule.core.resources import Resources
 from bascule.core.vectors import VectorStore
 from bascule.db.blobs import FolderBlobs
+from bascule.db.sealing import read_secret
 from bascule.settings import ModelSettings, RagSettings, Settings
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ async def open_documents(
         call_for=call_for,
         max_document_bytes=settings.server.max_upload_bytes,
         mode=rag.redact,
-        pseudonym_key=(resources.data / "secrets" / "pseudonym.key").read_bytes(),
+        pseudonym_key=read_secret(resources.data / "secrets", "pseudonym.key", open_seal(settings)),
         chunk_tokens=rag.chunk_tokens,
         names=rag.names_rule,
         least_quality={name: given.min_quality for name, given in rag.collections.items()},
@@ -109,7 +111,7 @@ def _open_questions(
         doubt_max=rag.doubt_max,
         repair=rag.repair,
         timeout_s=settings.gateway.timeout_s,
-        prompt_key=(resources.data / "secrets" / "prompt.key").read_bytes(),
+        prompt_key=read_secret(resources.data / "secrets", "prompt.key", open_seal(settings)),
     )
 
     adviser = Adviser(app.gateway, options) if rag.asks_helper else None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bascule.bootstrap import App, catalogue_urls, open_app
 from bascule.bootstrap.deletions import ledger_of
+from bascule.bootstrap.sealing import open_seal
 from bascule.core.errors import ConfigError
 from bascule.core.principals import system_principal
 from bascule.db.blobs import FolderBlobs
@@ -47,7 +48,7 @@ async def move(
             return await _fill(target, progress)
         if here.data != there.data:
             await asyncio.to_thread(copy_secrets, here.data, there.data)
-        prepare_folder(there.data)
+        prepare_folder(there.data, open_seal(target))
         with alone(*({there.data} - {here.data})):
             return [*await _move(here, there, chosen, head, progress), *await _fill(target, progress)]
 

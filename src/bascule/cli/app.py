@@ -29,6 +29,7 @@ from bascule.cli import (
     questions,
     rights,
     routes,
+    secrets,
     source_list,
     sync,
 )
@@ -71,6 +72,7 @@ for module in (
     explain,
     documents,
     rights,
+    secrets,
     collections,
     keys,
     jobs,

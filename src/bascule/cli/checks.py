@@ -27,6 +27,7 @@ def doctor(data: Data = None, config: Config = None, tenant: Tenant = DEFAULT_TE
     """
     import asyncio
 
+    from bascule.bootstrap.sealing import open_seal
     from bascule.core.errors import BasculeError, ConfigError
     from bascule.ops import doctor as checks
     from bascule.settings import load
@@ -36,6 +37,7 @@ def doctor(data: Data = None, config: Config = None, tenant: Tenant = DEFAULT_TE
         raise ConfigError(f"There is no data folder at {settings.data}. Run: bascule init --data {settings.data}")
     findings = [
         *checks.folder(settings.data),
+        checks.sealed(settings.data, open_seal(settings)),
         checks.model(settings),
         checks.confinement(),
         checks.recognition(settings),

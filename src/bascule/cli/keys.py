@@ -30,7 +30,7 @@ def create(
     scope: Annotated[
         list[str] | None,
         typer.Option(
-            help="chat, ask (both by default), ingest, admin, audit, metrics or act_as; may be repeated.",
+            help="chat, ask (both by default), ingest, admin, audit, metrics, act_as or scim; may be repeated.",
             show_default=False,
         ),
     ] = None,

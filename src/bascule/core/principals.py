@@ -15,8 +15,9 @@ SCOPE_ADMIN: Final = "admin"  # everything within the tenant, every document inc
 SCOPE_AUDIT: Final = "audit"  # the unredacted truth of a trace; its use is itself audited
 SCOPE_METRICS: Final = "metrics"  # /metrics
 SCOPE_ACT_AS: Final = "act_as"  # speaking for end users by signed tokens; nobody has it without being given it
+SCOPE_SCIM: Final = "scim"  # keeping users and groups, for an identity system; nothing else
 ALL_SCOPES: Final = frozenset(
-    {SCOPE_CHAT, SCOPE_ASK, SCOPE_INGEST, SCOPE_ADMIN, SCOPE_AUDIT, SCOPE_METRICS, SCOPE_ACT_AS}
+    {SCOPE_CHAT, SCOPE_ASK, SCOPE_INGEST, SCOPE_ADMIN, SCOPE_AUDIT, SCOPE_METRICS, SCOPE_ACT_AS, SCOPE_SCIM}
 )
 DEFAULT_SCOPES: Final = frozenset({SCOPE_CHAT, SCOPE_ASK})
 

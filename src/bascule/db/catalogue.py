@@ -27,6 +27,8 @@ from bascule.db.reprocess import SqlReprocess
 from bascule.db.retention import SqlRetention
 from bascule.db.rights_admin import SqlLevels
 from bascule.db.routes import SqlRoutes
+from bascule.db.scim import SqlScimUsers
+from bascule.db.scim_groups import SqlScimGroups
 from bascule.db.source_runs import SqlSourceRuns
 from bascule.db.sources import SqlSources
 from bascule.db.traces import SqlTraces
@@ -51,6 +53,8 @@ class SqlCatalogue(
     SqlRetention,
     SqlKeys,
     SqlDirectory,
+    SqlScimUsers,
+    SqlScimGroups,
     SqlLevels,
     SqlRoutes,
     SqlRemains,

@@ -32,15 +32,15 @@ class SqlDirectory(Store):
 
     async def put_group(self, principal: Principal, group: Group) -> None:
         need_scope(principal, SCOPE_ADMIN)
-        await self._write(lambda c: _put_group(c, principal.tenant, group))
+        await self._write(lambda c: put_group(c, principal.tenant, group))
 
     async def patch_group(self, principal: Principal, name: str, change: GroupChange) -> None:
         need_scope(principal, SCOPE_ADMIN)
-        await self._write(lambda c: _patch_group(c, principal.tenant, name, change))
+        await self._write(lambda c: patch_group(c, principal.tenant, name, change))
 
     async def set_active(self, principal: Principal, name: str, active: bool) -> None:
         need_scope(principal, SCOPE_ADMIN)
-        await self._write(lambda c: _set_active(c, principal.tenant, name, active))
+        await self._write(lambda c: set_active(c, principal.tenant, name, active))
 
     async def memberships(self, tenant: str, subject: str) -> frozenset[str]:
         found = await self._read(lambda c: all_memberships(c, tenant))
@@ -123,15 +123,15 @@ def _groups(connection: Connection, tenant: str) -> list[Group]:
     ]
 
 
-def _put_group(connection: Connection, tenant: str, group: Group) -> None:
+def put_group(connection: Connection, tenant: str, group: Group) -> None:
     own = sa.and_(memberships.c.tenant == tenant, memberships.c.group_name == group.name)
     connection.execute(sa.delete(memberships).where(own))
     held = sa.and_(nested_groups.c.tenant == tenant, nested_groups.c.parent == group.name)
     connection.execute(sa.delete(nested_groups).where(held))
-    _patch_group(connection, tenant, group.name, GroupChange(add_users=group.users, add_groups=group.groups))
+    patch_group(connection, tenant, group.name, GroupChange(add_users=group.users, add_groups=group.groups))
 
 
-def _patch_group(connection: Connection, tenant: str, name: str, change: GroupChange) -> None:
+def patch_group(connection: Connection, tenant: str, name: str, change: GroupChange) -> None:
     gone = sa.and_(memberships.c.tenant == tenant, memberships.c.group_name == name)
     connection.execute(sa.delete(memberships).where(gone, memberships.c.subject.in_(list(change.remove_users))))
     held = sa.and_(nested_groups.c.tenant == tenant, nested_groups.c.parent == name)
@@ -144,7 +144,7 @@ def _patch_group(connection: Connection, tenant: str, name: str, change: GroupCh
     move_mark(connection, MARK)
 
 
-def _set_active(connection: Connection, tenant: str, name: str, active: bool) -> None:
+def set_active(connection: Connection, tenant: str, name: str, active: bool) -> None:
     if active:
         here = sa.and_(inactive_users.c.tenant == tenant, inactive_users.c.subject == name)
         connection.execute(sa.delete(inactive_users).where(here))

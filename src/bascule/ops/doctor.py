@@ -17,6 +17,7 @@ from bascule.core.errors import StorageError
 from bascule.core.ids import chunk_of
 from bascule.core.state import StateStore
 from bascule.core.vectors import VectorStore
+from bascule.db.sealing import Seal, secret_names
 
 if TYPE_CHECKING:
     from bascule.db.wall import WallState
@@ -55,6 +56,21 @@ def folder(data: Path) -> Iterator[Finding]:
             name="owner", state="warn", text="the data folder belongs to another user", fix="run as the folder's owner"
         )
     yield _disk(shutil.disk_usage(data).free)
+
+
+def sealed(data: Path, seal: Seal) -> Finding:
+    """How the secrets of the folder are kept, and whether they open."""
+    secrets = data / "secrets"
+    held = [seal.held(name, (secrets / name).read_bytes()) for name in secret_names(secrets)]
+    if "unreadable" in held:
+        text = f"{held.count('unreadable')} of {len(held)} secrets do not open with secrets.key or secrets.old_keys"
+        return Finding(name="secrets", state="fail", text=text, fix="name the key they were encrypted with")
+    if "old key" in held or (seal.closes and "clear" in held):
+        text = "secrets are not all encrypted with secrets.key"
+        return Finding(name="secrets", state="warn", text=text, fix="bascule secrets rotate")
+    if not seal.closes:
+        return Finding(name="secrets", state="ok", text="secrets stand in clear, for this user only")
+    return Finding(name="secrets", state="ok", text=f"{len(held)} secrets encrypted with secrets.key")
 
 
 def _private(data: Path) -> Iterable[Path]:

@@ -23,8 +23,8 @@ from bascule.core.principals import SCOPE_METRICS, Principal
 from bascule.server import messages, model_calls, probes, responses
 from bascule.server.console.pages import Console
 from bascule.server.credentials import authenticate, authorization, require
-from bascule.server.exchange import ClientGone, Exchange, Reply, event
-from bascule.server.failures import report, to_anthropic_event, to_anthropic_reply, to_event, to_reply
+from bascule.server.exchange import ClientGone, Exchange, Header, Reply, event
+from bascule.server.failures import report, to_anthropic_event, to_anthropic_reply, to_event, to_reply, to_scim_reply
 from bascule.server.metrics import HttpMetrics
 from bascule.server.model_calls import call_headers
 from bascule.server.openapi import document
@@ -48,6 +48,7 @@ _HOT: Final[dict[str, tuple[str, HotHandler]]] = {
     "/v1/messages/count_tokens": ("POST", messages.count_tokens),
 }
 _ANTHROPIC: Final = "/v1/messages"  # errors on its paths are told in its words
+_SCIM: Final = "/scim/"  # and on its own, in its own
 _GONE_STATUS: Final = 499  # nginx's number for a client that left; only in the metrics
 
 
@@ -147,15 +148,20 @@ class Application:
             headers = call_headers(exchange.call) if exchange.call is not None else ()
             if isinstance(error, MethodNotAllowed):
                 headers = ((b"allow", error.allowed.encode()), *headers)
-            if exchange.scope["path"].startswith(_ANTHROPIC):
-                await exchange.reply(to_anthropic_reply(error, exchange.request_id, headers))
-            else:
-                await exchange.reply(to_reply(error, headers))
+            await exchange.reply(self._told(exchange, error, headers))
         elif not exchange.complete:
             anthropic = exchange.scope["path"].startswith(_ANTHROPIC)
             data = to_anthropic_event(error, exchange.request_id) if anthropic else to_event(error)
             await exchange.push(event(data, "error"))
             await exchange.end_events()
+
+    @staticmethod
+    def _told(exchange: Exchange, error: Exception, headers: tuple[Header, ...]) -> Reply:
+        """In the words of whoever asks: Anthropic's, SCIM's, or OpenAI's."""
+        path = exchange.scope["path"]
+        if path.startswith(_ANTHROPIC):
+            return to_anthropic_reply(error, exchange.request_id, headers)
+        return to_scim_reply(error, headers) if path.startswith(_SCIM) else to_reply(error, headers)
 
     def _find(self, exchange: Exchange) -> tuple[str, Awaitable[None]]:
         path, method = exchange.scope["path"], exchange.scope["method"]
@@ -175,6 +181,8 @@ class Application:
             allowed.append(route.method)
         if allowed:
             return "other", _refuse(MethodNotAllowed(", ".join(allowed)))
+        if path.startswith(_SCIM):
+            return "other", _refuse(NotFound("There is no such route."))
         if path.startswith("/v1/"):
             return "other", self._other_v1(exchange, path, wanted)
         return "console", self._console.serve(exchange, path, wanted)
@@ -214,7 +222,7 @@ class Application:
         return Reply(200, self._openapi)
 
 
-async def _refuse(error: RequestError) -> None:
+async def _refuse(error: BasculeError) -> None:
     raise error
 
 

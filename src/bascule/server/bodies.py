@@ -144,7 +144,8 @@ class KeyBody(Body, frozen=True, kw_only=True):
     roles: Marks = []
     scopes: (
         Annotated[
-            list[Literal["chat", "ask", "ingest", "admin", "audit", "metrics", "act_as"]], msgspec.Meta(max_length=7)
+            list[Literal["chat", "ask", "ingest", "admin", "audit", "metrics", "act_as", "scim"]],
+            msgspec.Meta(max_length=8),
         ]
         | None
     ) = None

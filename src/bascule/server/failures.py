@@ -22,6 +22,8 @@ from bascule.core.errors import (
 )
 from bascule.core.wires.anthropic import error_body
 from bascule.server.exchange import Header, Reply
+from bascule.server.scim_views import TYPE as SCIM
+from bascule.server.scim_views import error_body as error_of
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +75,15 @@ def to_anthropic_reply(error: BaseException, request_id: str, headers: tuple[Hea
         return Reply(rejected.http_status, rejected.body, headers=headers)
     status, message = _status(error), to_body(error).error.message
     return Reply(status, error_body(status, message, request_id), headers=headers + _headers(error))
+
+
+def to_scim_reply(error: BaseException, headers: tuple[Header, ...] = ()) -> Reply:
+    """As `to_reply`, in SCIM's words (RFC 7644, 3.12)."""
+    status, told = _status(error), to_body(error).error
+    kind = getattr(error, "scim_type", "") if isinstance(error, BasculeError) else ""
+    if not kind and status == 400:
+        kind = "invalidSyntax"
+    return Reply(status, error_of(status, told.message, kind), SCIM, headers + _headers(error))
 
 
 def to_anthropic_event(error: BaseException, request_id: str) -> bytes:

@@ -33,6 +33,7 @@ from bascule.server.jobs import JOB_ROUTES
 from bascule.server.rights import RIGHTS_ROUTES
 from bascule.server.route import Route
 from bascule.server.routes import ROUTE_ROUTES
+from bascule.server.scim import SCIM_ROUTES
 from bascule.server.sources import SOURCE_ROUTES
 from bascule.server.views import (
     ChunkList,
@@ -154,6 +155,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     ),
     *RIGHTS_ROUTES,
     *DIRECTORY_ROUTES,
+    *SCIM_ROUTES,
     *JOB_ROUTES,
     *ROUTE_ROUTES,
     *SOURCE_ROUTES,

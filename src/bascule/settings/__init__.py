@@ -25,6 +25,8 @@ from bascule.settings.gateway import (
 )
 from bascule.settings.login import LoginSettings
 from bascule.settings.rag import LOCAL_MODEL, CollectionSettings, RagSettings, RedactMode
+from bascule.settings.scim import ScimSettings
+from bascule.settings.secrets import SecretsSettings
 from bascule.settings.section import Section
 from bascule.settings.server import (
     CatalogueSettings,
@@ -51,6 +53,8 @@ __all__ = [
     "ProviderSettings",
     "RagSettings",
     "RedactMode",
+    "ScimSettings",
+    "SecretsSettings",
     "Section",
     "SemanticCacheSettings",
     "ServerSettings",
@@ -78,6 +82,8 @@ class Settings(BaseSettings):
         {}, description="Identity providers whose signed tokens are let in, by name."
     )
     login: LoginSettings = LoginSettings()
+    scim: ScimSettings = ScimSettings()
+    secrets: SecretsSettings = SecretsSettings()
     gateway: GatewaySettings = GatewaySettings()
     providers: dict[str, ProviderSettings] = Field({}, description="Vendor connections by name.")
     models: dict[str, ModelSettings] = Field({}, description="The names callers use, each with its targets.")

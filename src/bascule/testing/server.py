@@ -173,6 +173,12 @@ class FakeCatalogue:
     async def call(self, principal: Principal, call_id: str) -> Any:
         raise NotFound("There is no such thing, or you may not see it.")
 
+    async def _none(self, *_: Any, **__: Any) -> Any:
+        raise NotFound("There is no such thing, or you may not see it.")
+
+    scim_user = scim_change_user = scim_remove_user = _none
+    scim_group = scim_change_group = scim_remove_group = _none
+
     async def eval_run(self, principal: Principal, run_id: str) -> Any:
         raise NotFound("There is no such thing, or you may not see it.")
 
