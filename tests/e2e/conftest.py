@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -37,6 +37,15 @@ PAPERS = {
     "warranty.md": f"# Warranty\n\nFaulty lamps are replaced at our cost for two years, says `{HOSTILE}` in the shop.\n",
     "shipping.csv": "country,price_eur,days\nGermany,4.90,2\nFrance,6.90,3\nSpain,8.90,4\n",
 }
+
+
+# A model that calls can be made to; answers are still quoted, for no chat model is named.
+ECHO = """
+[providers.main]
+kind = "echo"
+[models.fast]
+targets = [{ provider = "main", model = "echo", input_usd_per_mtok = 1000.0 }]
+"""
 
 
 class World:
@@ -67,6 +76,17 @@ class World:
                 found: dict[str, Any] = await reply.json()
                 return found
 
+    async def eventually(self, path: str, good: Callable[[Any], bool]) -> None:
+        """Records are written behind the calls."""
+        async with asyncio.timeout(30):
+            while not good(await self.posted(path, method="GET")):
+                await asyncio.sleep(0.1)
+
+    async def status(self, path: str, key: str) -> int:
+        async with aiohttp.ClientSession(self.url, headers={"x-api-key": key}) as http:
+            async with http.get(path) as reply:
+                return reply.status
+
     async def asked(self, question: str) -> dict[str, Any]:
         return await self.posted("/v1/answers", {"question": question})
 
@@ -82,7 +102,9 @@ def world(tmp_path_factory) -> Iterator[World]:
     """A server process of its own, filled; it must end in good order on SIGTERM."""
     folder = tmp_path_factory.mktemp("console")
     config = folder / "bascule.toml"
-    config.write_text('[rag]\nembedding_model = ""\n' + "".join(a_source(folder, name) for name in ("light", "dark")))
+    config.write_text(
+        '[rag]\nembedding_model = ""\n' + ECHO + "".join(a_source(folder, name) for name in ("light", "dark"))
+    )
     env = {name: value for name, value in os.environ.items() if not name.startswith("BASCULE_")}
     run, where = [sys.executable, "-m", "bascule"], ["--data", str(folder / "data"), "--config", str(config)]
     made = subprocess.run([*run, "init", *where, "--json"], env=env, capture_output=True, timeout=60, check=True)

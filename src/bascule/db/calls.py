@@ -53,7 +53,7 @@ class SqlCalls(SqlReads):
         await self.scrub_call_texts(sorted(await self._dead(named)))
 
     async def calls(self, principal: Principal, limit: int, wanted: CallFilter = ANY_CALL) -> list[CallRecord]:
-        query = sa.select(call_table.c.body).where(_own(principal), *_wanted(principal, wanted))
+        query = sa.select(call_table.c.body).where(own_calls(principal), *_wanted(principal, wanted))
         query = query.order_by(call_table.c.started_at_s.desc(), call_table.c.id.desc()).limit(limit)
         found = await self._call_database.read(
             lambda c: [msgspec.json.decode(body, type=CallRecord) for body in c.execute(query).scalars()]
@@ -127,7 +127,7 @@ def _add(connection: Connection, rows: list[dict[str, Any]], kept: Sequence[Call
     insert_new(connection, call_documents, named)
 
 
-def _own(principal: Principal) -> ColumnElement[bool]:
+def own_calls(principal: Principal) -> ColumnElement[bool]:
     tenant = call_table.c.tenant == principal.tenant
     if principal.is_admin:
         return tenant
@@ -146,7 +146,7 @@ def _wanted(principal: Principal, wanted: CallFilter) -> list[ColumnElement[bool
         if value:  # the body is our own JSON, in one fixed spelling
             found.append(call_table.c.body.contains(f'"{name}":{to_json(value)}', autoescape=True))
     if wanted.before:
-        last = sa.select(call_table.c.started_at_s).where(call_table.c.id == wanted.before, _own(principal))
+        last = sa.select(call_table.c.started_at_s).where(call_table.c.id == wanted.before, own_calls(principal))
         at_s = last.scalar_subquery()
         same = sa.and_(call_table.c.started_at_s == at_s, call_table.c.id < wanted.before)
         found.append(sa.or_(call_table.c.started_at_s < at_s, same))
@@ -155,7 +155,7 @@ def _wanted(principal: Principal, wanted: CallFilter) -> list[ColumnElement[bool
 
 def _call(connection: Connection, principal: Principal, call_id: str) -> tuple[CallRecord, KeptText | None] | None:
     body = connection.execute(
-        sa.select(call_table.c.body).where(call_table.c.id == call_id, _own(principal))
+        sa.select(call_table.c.body).where(call_table.c.id == call_id, own_calls(principal))
     ).scalar_one_or_none()
     if body is None:
         return None

@@ -32,6 +32,7 @@ from bascule.db.scim_groups import SqlScimGroups
 from bascule.db.source_runs import SqlSourceRuns
 from bascule.db.sources import SqlSources
 from bascule.db.traces import SqlTraces
+from bascule.db.usage import SqlUsage
 from bascule.db.wall import WallState, raise_wall, wall_state
 from bascule.db.work import SqlWork
 
@@ -60,6 +61,7 @@ class SqlCatalogue(
     SqlRemains,
     SqlAudit,
     SqlCalls,
+    SqlUsage,
 ):
     """Implements `core.catalogue.Catalogue` and `CallLog` on SQLite or Postgres. Made by `connect`."""
 

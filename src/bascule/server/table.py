@@ -29,6 +29,7 @@ from bascule.server.directory import DIRECTORY_ROUTES
 from bascule.server.evaluations import EVALUATION_ROUTES
 from bascule.server.explaining import ANSWER_ROUTES
 from bascule.server.feedback import FEEDBACK_ROUTES
+from bascule.server.health import HEALTH_ROUTES
 from bascule.server.jobs import JOB_ROUTES
 from bascule.server.rights import RIGHTS_ROUTES
 from bascule.server.route import Route
@@ -159,6 +160,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *JOB_ROUTES,
     *ROUTE_ROUTES,
     *SOURCE_ROUTES,
+    *HEALTH_ROUTES,
     Route(
         method="GET",
         path="/v1/calls",

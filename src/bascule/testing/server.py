@@ -170,6 +170,15 @@ class FakeCatalogue:
     async def calls(self, principal: Principal, limit: int, wanted: object) -> list[Any]:
         return []
 
+    async def usage(self, principal: Principal, since_s: float) -> list[Any]:
+        return []
+
+    async def wall(self) -> str:
+        return "none"
+
+    async def index_changes(self, limit: int) -> list[Any]:
+        return []
+
     async def call(self, principal: Principal, call_id: str) -> Any:
         raise NotFound("There is no such thing, or you may not see it.")
 

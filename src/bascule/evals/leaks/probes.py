@@ -38,6 +38,8 @@ COVERED: Final = frozenset(
         "GET /v1/pauses",
         "GET /v1/routes",
         "GET /v1/calls",
+        "GET /v1/usage",
+        "GET /v1/health",
         "GET /v1/calls/{id}",
         "GET /v1/models",
         "POST /v1/chat/completions",
@@ -112,7 +114,7 @@ def probes(collection: str, known: Known, *, model: str = "", answers: bool = Tr
         *_ADMIN,
     ):
         yield Probe(label=path, method="GET", path=path)
-    for path in ("/v1/calls?limit=200", "/v1/keys", "/metrics", "/readyz"):
+    for path in ("/v1/calls?limit=200", "/v1/usage", "/v1/health", "/v1/keys", "/metrics", "/readyz"):
         yield Probe(label=path, method="GET", path=path, changing=True)
     yield Probe(label="documents", method="GET", path=f"/v1/documents?collection={collection}&limit=200")
     yield Probe(label="all documents", method="GET", path="/v1/documents?limit=200")

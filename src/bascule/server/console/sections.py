@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from bascule.server.console import history, inspector, intake, review
+from bascule.server.console import history, inspector, intake, keyring, operations, review
 from bascule.server.console.visit import Section
 
 SECTIONS: Final[Mapping[tuple[str, str], Section]] = {
@@ -20,4 +20,8 @@ SECTIONS: Final[Mapping[tuple[str, str], Section]] = {
     ("GET", "job"): intake.job,
     ("POST", "job"): intake.on_job,
     ("POST", "again"): intake.again,
+    ("GET", "operations"): operations.show,
+    ("GET", "calls"): operations.calls,
+    ("GET", "keys"): keyring.show,
+    ("POST", "keys"): keyring.on_key,
 }

@@ -17,8 +17,12 @@ PLACES: Final = (
     ("/console/review", "Review", "list_candidates"),
     ("/console/evaluations", "Evaluations", "list_runs"),
     ("/console/work", "Sources and jobs", "list_jobs"),
+    ("/console/calls", "Calls", "list_calls"),
+    ("/console/operations", "Operation", "show_usage"),
+    ("/console/keys", "Keys", "list_keys"),
 )
 
+_GATEWAY: Final = frozenset({"/console/calls", "/console/operations", "/console/keys"})  # of a gateway only, too
 _WITHIN: Final[Mapping[str, str]] = {"job": "work"}
 
 
@@ -52,5 +56,5 @@ Section = Callable[[Visit], Awaitable[Reply | Events]]
 
 def places(desk: Desk) -> list[tuple[str, str]]:
     """The pages that have something to show to this caller."""
-    enabled = desk.app.questions is not None
-    return [(to, name) for to, name, route in PLACES if not route or (desk.may(route) and enabled)]
+    answers = desk.app.questions is not None
+    return [(to, name) for to, name, route in PLACES if not route or (desk.may(route) and (answers or to in _GATEWAY))]

@@ -58,3 +58,6 @@ document.addEventListener("DOMContentLoaded", () => {
   if (here) here.parentElement.scrollLeft = here.offsetLeft - 16;
 });
 document.addEventListener("htmx:afterSettle", followAll);
+document.addEventListener("focusin", (event) => {
+  if (event.target.matches("[data-select-all]")) event.target.select();
+});
