@@ -52,7 +52,8 @@ def _usage(connection: Connection, principal: Principal, since_s: float) -> list
 
 def _text(name: str, *, postgres: bool) -> ColumnElement[Any]:
     if postgres:
-        return sa.cast(calls.c.body, JSONB)[name].astext
+        found: ColumnElement[Any] = sa.cast(calls.c.body, JSONB)[name].astext
+        return found
     return sa.func.json_extract(calls.c.body, f"$.{name}")
 
 

@@ -163,6 +163,9 @@ class Console:
     def _signed_out(self, exchange: Exchange) -> Reply:
         if exchange.header(b"hx-request"):
             return Reply(401, b"", _HTML, ((b"hx-redirect", b"/"), *PAGE_HEADERS))
+        if exchange.header(b"sec-fetch-site") == "cross-site" and exchange.scope["method"] == "GET":
+            # A link from elsewhere, and Strict kept the cookie of whoever is signed in at home: the page asks again itself.
+            return self._page("again.html")
         return _redirect()
 
     # ------------------------------------------------------------ the page and its parts

@@ -54,6 +54,7 @@ function followAll() {
 }
 document.addEventListener("DOMContentLoaded", () => {
   followAll();
+  for (const drawing of document.querySelectorAll(".scroll > .trend")) drawing.parentElement.scrollLeft = drawing.scrollWidth; // the newest
   const here = document.querySelector(".places [aria-current]");
   if (here) here.parentElement.scrollLeft = here.offsetLeft - 16;
 });
