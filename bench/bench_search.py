@@ -26,15 +26,14 @@ import numpy as np
 import psutil
 from usearch.index import search as usearch_search
 
+import search_bulk
 from bascule.core.vectors import Scope
 from bascule.plugins.vector_stores.qdrant_edge import EdgeVectorStore
-from bascule.plugins.vector_stores.sqlite import SqliteVectorStore, schema
-from bascule.plugins.vector_stores.sqlite.vector_files import VectorFolder
-from bascule.plugins.vector_stores.sqlite.writing import Writer
-from search_corpus import BLOCK, COLLECTION, TENANT, VISIBLE, Corpus, recall
+from bascule.plugins.vector_stores.sqlite import SqliteVectorStore
+from search_corpus import COLLECTION, TENANT, VISIBLE, Corpus, recall
 
 CANDIDATES = 60
-ONE_BY_ONE = 100_000  # larger indexes are filled in large transactions: a tenth of the time
+ONE_BY_ONE = 100_000  # larger indexes are filled by `search_bulk.py`
 
 Row = dict[str, Any]
 
@@ -188,7 +187,7 @@ async def build(store: SqliteVectorStore, corpus: Corpus, folder: Path) -> Row:
         for points in corpus.points():
             await store.upsert(points)
     else:
-        await asyncio.to_thread(_fill, folder, corpus)
+        await asyncio.to_thread(search_bulk.fill, folder, corpus)
     wall_s = time.perf_counter() - started_s
     on_disk = await asyncio.to_thread(_size_of, folder)
     return {
@@ -199,15 +198,6 @@ async def build(store: SqliteVectorStore, corpus: Corpus, folder: Path) -> Row:
         "chunks_per_s": round(corpus.size / wall_s),
         "disk_mb": round(on_disk / 1e6),
     }
-
-
-def _fill(folder: Path, corpus: Corpus) -> None:
-    """By the store's own writer, in larger transactions than it allows itself beside searches."""
-    connection = schema.open_index(folder / schema.FILE)
-    writer = Writer(connection, lambda head: VectorFolder(folder, head.generation))
-    for points in corpus.points(BLOCK):
-        writer.upsert(points)
-    connection.close()
 
 
 def _size_of(folder: Path) -> int:
