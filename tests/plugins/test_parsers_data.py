@@ -1,6 +1,8 @@
 """JSON, XML, e-mail, e-books and site exports: what a reader would see, and nothing else."""
 
+from email import message_from_bytes
 from email.message import EmailMessage
+from email.policy import default
 
 import pytest
 
@@ -190,3 +192,21 @@ def test_kinds_of_data_are_told_by_their_content(data, name, kind):
 def test_data_in_another_encoding_is_read():
     source = "<?xml version='1.0' encoding='iso-8859-1'?><a>Größe</a>".encode("latin-1")
     assert text(xml.parser.parse(detect(source, "x.xml").data, "x")) == "Größe"
+
+
+def test_messages_in_a_message_are_read_below_it_and_other_attachments_are_counted() -> None:
+    outer = EmailMessage()
+    outer["From"], outer["Subject"] = "ann@example.test", "Fwd: readings"
+    outer.set_content("See below.")
+    outer.add_attachment(
+        message_from_bytes(mail(subject="The river gauge", plain="It stood at 41 cm."), policy=default)
+    )
+    outer.add_attachment(b"%PDF-1.4", maintype="application", subtype="pdf", filename="a.pdf")
+    digest = b"From: a@x.y\nContent-Type: multipart/digest; boundary=B\n\n--B\n\nTo: b@x.y\n\nfirst words\n\n--B--\n"
+    parsed = eml.parser.parse(bytes(outer), "x")
+    assert [(b.kind, b.text) for b in parsed.blocks if "gauge" in b.text or "41" in b.text] == [
+        ("heading", "The river gauge"),
+        ("paragraph", "It stood at 41 cm."),
+    ]
+    assert parsed.removed == {"attachments": 1}
+    assert "first words" in [block.text for block in eml.parser.parse(digest, "x").blocks]

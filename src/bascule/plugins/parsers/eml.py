@@ -1,6 +1,7 @@
 """One e-mail: subject, who wrote to whom and when, then its text. Of a message in two forms the HTML one keeps the structure.
 
-Attachments are not opened; they are counted, so that the report says what is missing.
+Messages in a message (a digest, a mail that was forwarded whole) are read below it, each under its own subject. Other attachments
+are not opened; they are counted, so that the report says what is missing.
 """
 
 from __future__ import annotations
@@ -31,8 +32,7 @@ _DAMAGED: Final = (
 class EmlParser:
     def parse(self, data: bytes, name: str) -> ParsedDocument:
         try:
-            message = email.message_from_bytes(data, policy=email.policy.default)
-            return _read(message)
+            return _read(email.message_from_bytes(data, policy=email.policy.default))
         except RecursionError:
             raise IngestError("The e-mail is nested too deeply to be read.", reason="damaged") from None
         except _DAMAGED:
@@ -42,16 +42,32 @@ class EmlParser:
 def _read(message: EmailMessage) -> ParsedDocument:
     removed: Counter[str] = Counter()
     subject = _header(message, "Subject")
-    blocks = [Block(kind="heading", text=subject, level=1)] if subject else []
-    lines = [f"{header}: {value}" for header in _HEADERS if (value := _header(message, header))]
-    body = _body(message, removed)
-    if not subject and not lines and not any(message.keys()):
+    if not any(message.keys()):
         raise IngestError("This is not an e-mail: it has no headers. Save it as .eml again.", reason="damaged")
-    if not body and not subject:
+    if sum(1 for _ in message.walk()) > _MAX_PARTS:
+        raise IngestError(f"The e-mail has more than {_MAX_PARTS} parts. Save its parts as files.", reason="too_large")
+    head, body = _head(message, 1), _body(message, removed)
+    inner = _messages_in(message, removed, 2)
+    if not body and not subject and not inner:
         raise IngestError("The e-mail has no text in it.", reason="empty")
-    if lines:
-        blocks.append(Block(kind="paragraph", text="\n".join(lines)))
-    return ParsedDocument(title=subject, blocks=(*blocks, *body), removed=dict(removed))
+    return ParsedDocument(title=subject, blocks=(*head, *body, *inner), removed=dict(+removed))
+
+
+def _head(message: EmailMessage, level: int) -> list[Block]:
+    subject = _header(message, "Subject")
+    blocks = [Block(kind="heading", text=subject, level=level)] if subject else []
+    lines = [f"{header}: {value}" for header in _HEADERS if (value := _header(message, header))]
+    return [*blocks, Block(kind="paragraph", text="\n".join(lines))] if lines else blocks
+
+
+def _messages_in(message: EmailMessage, removed: Counter[str], level: int) -> list[Block]:
+    blocks: list[Block] = []
+    for part in message.iter_parts() if message.is_multipart() else ():
+        if part.get_content_type() == "message/rfc822":
+            inner = part.get_content()
+            blocks += [*_head(inner, level), *_body(inner, removed)]
+            blocks += _messages_in(inner, removed, min(level + 1, 6))
+    return blocks
 
 
 def _header(message: EmailMessage, name: str) -> str:
@@ -59,13 +75,8 @@ def _header(message: EmailMessage, name: str) -> str:
 
 
 def _body(message: EmailMessage, removed: Counter[str]) -> list[Block]:
-    parts = list(message.walk())
-    if len(parts) > _MAX_PARTS:
-        raise IngestError(f"The e-mail has more than {_MAX_PARTS} parts. Save its parts as files.", reason="too_large")
     body = message.get_body(preferencelist=("html", "plain"))
-    removed["attachments"] += sum(1 for part in message.iter_attachments())
-    if not removed["attachments"]:
-        del removed["attachments"]
+    removed["attachments"] += sum(part.get_content_type() != "message/rfc822" for part in message.iter_attachments())
     if body is None:
         return []
     content = body.get_content()
