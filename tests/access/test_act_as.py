@@ -19,7 +19,7 @@ from bascule.core.principals import Principal
 
 KEY = "bsk_" + "s" * 43
 SERVICE = Principal(
-    tenant="acme", roles=frozenset({"boss"}), scopes=frozenset({"ask", "act_as", "admin", "audit"}), key_id="k"
+    tenant="acme", roles=frozenset({"boss"}), scopes=frozenset({"ask", "act_as", "admin", "audit", "scim"}), key_id="k"
 )
 
 

@@ -267,6 +267,7 @@ WRONG: Final[list[tuple[str, str, Any, str]]] = [
     ("PATCH", "/Users/{id}", {"Operations": [{"op": "replace", "value": True}]}, "invalidValue"),
     ("PATCH", "/Users/{id}", {"Operations": [{"op": "remove", "path": "userName"}]}, "invalidValue"),
     ("PATCH", "/Users/{id}", {}, "invalidSyntax"),
+    ("GET", "/Users?filter=id%20eq%20%22a%5Cu0000%22", None, "invalidFilter"),
 ]
 
 
@@ -284,6 +285,14 @@ async def test_what_is_wrong_is_said_in_scims_words_and_changes_nothing(world: W
             assert reply.status == 400 and (await reply.json(content_type=None))["schemas"] == [ERROR]
     status, told = await world.call("GET", "/Nothing")
     assert status == 404 and told["schemas"] == [ERROR]
+    garbage = [{"op": "replace", "path": "emails", "value": value} for value in (["x"], {"a": 1}, 7, "x")]
+    garbage += [{"op": "add", "path": 'emails[type eq "work"].value', "value": "a@b.example"}]
+    garbage += [
+        {"op": "replace", "path": "name", "value": ["x"]},
+        {"op": "add", "path": "name.givenName", "value": "A"},
+    ]
+    changed = await world.patched(f"/Users/{ann['id']}", *garbage)
+    assert changed["name"] == {"givenName": "A"} and [mail["value"] for mail in changed["emails"]] == ["a@b.example"]
     assert (await world.call("GET", "/Users"))[1]["totalResults"] == 1
     assert (await world.call("GET", "/Groups"))[1]["totalResults"] == 0
 

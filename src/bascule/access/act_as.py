@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from bascule.core.errors import AuthenticationFailed, InvalidRequest, ScopeMissing
-from bascule.core.principals import SCOPE_ACT_AS, SCOPE_ADMIN, SCOPE_AUDIT, Principal
+from bascule.core.principals import SCOPE_ACT_AS, SCOPE_ADMIN, SCOPE_AUDIT, SCOPE_SCIM, Principal
 from bascule.core.rights import parse_mark
 
 HEADER: Final = b"bascule-act-as"
@@ -26,7 +26,7 @@ SKEW_S: Final = 30.0
 _MAX_CHARS: Final = 4_096
 _LABEL: Final = b"bascule act-as v1"
 # What nobody does in another's name.
-_NEVER: Final = frozenset({SCOPE_ACT_AS, SCOPE_ADMIN, SCOPE_AUDIT})
+_NEVER: Final = frozenset({SCOPE_ACT_AS, SCOPE_ADMIN, SCOPE_AUDIT, SCOPE_SCIM})
 
 
 def mint(key: str, subject: str, lasts_s: float = 120.0, now_s: float | None = None) -> str:

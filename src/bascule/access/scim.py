@@ -46,7 +46,7 @@ def wanted_by(text: str) -> tuple[Field | None, str]:
         return None, ""
     found = _FILTER.fullmatch(text[:2_000])
     field = _FIELDS.get(found[1].lower()) if found else None
-    if found is None or field is None:
+    if found is None or field is None or "\\u0000" in found[2]:
         raise ScimInvalid('Filters are `userName|externalId|displayName|id eq "..."`.', "invalidFilter")
     return field, _unquoted(found[2])
 
@@ -105,7 +105,9 @@ def _apply(resource: dict[str, Any], op: str, path: str, value: Any) -> None:
         resource["name"] = (held if isinstance(held, dict) else {}) | {path[5:]: value}
     elif email:
         kind = _unquoted(email[1])
-        others = [entry for entry in resource.get("emails") or () if entry.get("type") != kind]
+        held = resource.get("emails")
+        known = [entry for entry in held if isinstance(entry, dict)] if isinstance(held, list) else []
+        others = [entry for entry in known if entry.get("type") != kind]
         resource["emails"] = others + ([] if value is None else [{"type": kind, "value": value}])
 
 
