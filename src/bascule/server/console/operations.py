@@ -14,7 +14,7 @@ from bascule.server.exchange import Reply
 
 Plain = Mapping[str, Any]
 _CALLS: Final = 50
-_DAYS: Final = 30
+_DAYS: Final = 31  # the longest month whole, for its budgets
 _FIGURES: Final = {
     "cost_usd": "Cost in USD",
     "calls": "Calls",
