@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
 
+from bascule.core.chat import ChatRequest
 from bascule.core.connectors import SkippedItem, SourceItem
 from bascule.core.feedback import Rating
 from bascule.core.jobs import ANY_JOB, JobFilter, PauseKind
@@ -70,6 +71,10 @@ class Backend(Protocol):
     async def give_feedback(self, answer_id: str, rating: Rating, correction: str, note: str) -> Plain: ...
 
     async def candidates(self, limit: int) -> list[Plain]: ...
+
+    async def write(self, request: ChatRequest, document_ids: frozenset[str]) -> str:
+        """What a chat model says to a request in OpenAI's format; nothing of it is cached."""
+        ...
 
     async def take(
         self, collection: str, items: AsyncIterable[SourceItem | SkippedItem], rights: Rights | None

@@ -18,10 +18,11 @@ eval_app = typer.Typer(help="Measure answers against golden sets.", no_args_is_h
 
 
 def register(app: typer.Typer) -> None:
-    from bascule.cli import eval_history, eval_rank, feedback
+    from bascule.cli import eval_draft, eval_history, eval_rank, feedback
 
     eval_rank.add(eval_app)
     eval_history.add(eval_app)
+    eval_draft.add(eval_app)
     feedback.add(eval_app)
     feedback.register(app)
     app.add_typer(eval_app, name="eval")

@@ -6,6 +6,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -77,20 +78,27 @@ class HttpPeer:
         self._opener = urllib.request.build_opener(_NoRedirect)
 
     def send(
-        self, method: str, path: str, body: Any = None, *, data: bytes | None = None, content_type: str = ""
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        data: bytes | None = None,
+        content_type: str = "",
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> Reply:
         """One request, whatever its status. `body` is sent as JSON, `data` as it is.
 
         Raises UpstreamUnavailable when no answer comes.
         """
-        headers = {"Accept": "application/json"}
+        sent = {"Accept": "application/json", **headers}
         if self._key:
-            headers["Authorization"] = f"Bearer {self._key}"
+            sent["Authorization"] = f"Bearer {self._key}"
         if body is not None:
             data, content_type = json.dumps(body).encode(), "application/json"
         if data is not None:
-            headers["Content-Type"] = content_type
-        request = urllib.request.Request(self.url + path, data=data, headers=headers, method=method)
+            sent["Content-Type"] = content_type
+        request = urllib.request.Request(self.url + path, data=data, headers=sent, method=method)
         try:
             with self._opener.open(request, timeout=TIMEOUT_S) as answer:
                 return _reply(answer.status, answer.headers, answer.read())

@@ -14,7 +14,10 @@ import msgspec
 from bascule.bootstrap import App, open_app
 from bascule.bootstrap.routes import RouteAdmin
 from bascule.cli.backend import NO_FILTER, JobAct, KeyRequest, Plain, Target
+from bascule.core.calls import CacheDirectives, Call
+from bascule.core.chat import ChatRequest
 from bascule.core.connectors import SkippedItem, SourceItem
+from bascule.core.deadlines import Deadline
 from bascule.core.errors import ConfigError, ScopeMissing
 from bascule.core.feedback import Feedback, Rating
 from bascule.core.jobs import ANY_JOB, JobFilter, PauseKind
@@ -23,6 +26,7 @@ from bascule.core.principals import (
     SCOPE_ADMIN,
     SCOPE_ASK,
     SCOPE_AUDIT,
+    SCOPE_CHAT,
     SCOPE_INGEST,
     Principal,
     system_principal,
@@ -134,6 +138,12 @@ class LocalBackend:
     async def candidates(self, limit: int) -> list[Plain]:
         found = await self.app.catalogue.candidates(self._needs(SCOPE_ASK), limit)
         return [_plain(each) for each in found]
+
+    async def write(self, request: ChatRequest, document_ids: frozenset[str]) -> str:
+        who, quietly = self._needs(SCOPE_CHAT), CacheDirectives(no_store=True)
+        deadline = Deadline.after(self.app.settings.gateway.timeout_s)
+        call = Call(who, deadline, directives=quietly, document_ids=document_ids)
+        return (await self.app.gateway.chat(request, call)).text
 
     async def take(
         self, collection: str, items: AsyncIterable[SourceItem | SkippedItem], rights: Rights | None

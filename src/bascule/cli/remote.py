@@ -13,6 +13,7 @@ import msgspec
 
 from bascule.cli.backend import NO_FILTER, JobAct, KeyRequest, Plain
 from bascule.cli.http_peer import HttpPeer
+from bascule.core.chat import ChatRequest
 from bascule.core.connectors import SkippedItem, SourceItem
 from bascule.core.feedback import Rating
 from bascule.core.jobs import ANY_JOB, JobFilter, PauseKind
@@ -71,6 +72,13 @@ class RemoteBackend:
 
     async def candidates(self, limit: int) -> list[Plain]:
         return list((await self._call("GET", f"/v1/candidates?limit={limit}"))["data"])
+
+    async def write(self, request: ChatRequest, document_ids: frozenset[str]) -> str:
+        """The server does not hear of the documents: so nothing of it may be cached there."""
+        said = await self._call(
+            "POST", "/v1/chat/completions", dict(request.view), headers={"Cache-Control": "no-store"}
+        )
+        return str(said["choices"][0]["message"].get("content") or "")
 
     async def take(
         self, collection: str, items: AsyncIterable[SourceItem | SkippedItem], rights: Rights | None

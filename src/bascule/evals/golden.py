@@ -11,6 +11,8 @@ collections  where to look; all by default
 answerable   false: the right answer is a refusal
 allowed      who may be told, as marks (user:ann, group:hr, role:admin, public); to anybody else the right answer is a refusal,
              and an answer that holds one of the texts has leaked. `run` must be told who asks
+status       `draft` or `rejected`: not asked. Drafts (see `drafts`) also have an id, a kind, their document's id and title, the
+             passage's id and what it says
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -51,6 +53,13 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     collections: tuple[str, ...] = ()
     answerable: bool = True
     allowed: tuple[str, ...] | None = None
+    status: Literal["accepted", "draft", "rejected"] = "accepted"
+    id: str = ""
+    kind: str = ""
+    title: str = ""
+    quote: str = ""
+    passage: str = ""
+    document_id: str = ""
 
 
 class Subject(Protocol):
@@ -66,7 +75,15 @@ class Subject(Protocol):
 
 
 def read(path: Path) -> list[Question]:
-    """Raises ConfigError naming the line."""
+    """Those that are to be asked. Raises ConfigError naming the line, and when there are none."""
+    found = [each for each in read_all(path) if each.status == "accepted"]
+    if not found:
+        raise ConfigError(f"The golden set {path} holds no questions that have been accepted.")
+    return found
+
+
+def read_all(path: Path) -> list[Question]:
+    """Drafts and rejected ones, too. Raises ConfigError naming the line."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -79,8 +96,6 @@ def read(path: Path) -> list[Question]:
             found.append(msgspec.json.decode(line, type=Question))
         except msgspec.DecodeError as error:
             raise ConfigError(f"{path}, line {number}: {error}.") from None
-    if not found:
-        raise ConfigError(f"The golden set {path} holds no questions.")
     return found
 
 
