@@ -365,3 +365,10 @@ async def test_nobody_else_may_read_the_files_of_the_index(store: SqliteVectorSt
         os.umask(old)
     files = [file for file in tmp_path.rglob("*") if file.is_file()]
     assert files and all(file.stat().st_mode & 0o077 == 0 for file in files), [oct(f.stat().st_mode) for f in files]
+
+
+async def test_words_that_hold_a_zero_are_not_taken_for_the_words_beside_it(store: SqliteVectorStore) -> None:
+    for terms in (["a\0b", "c"], ["a", "b\0c"], ["a", "b", "c"], []):
+        await store.upsert([point("c1", terms)])
+        for word in ("a", "b", "c", "a\0b", "b\0c"):
+            assert ids(await store.lexical([word], scope(), 9)) == (["c1"] if word in terms else []), (terms, word)

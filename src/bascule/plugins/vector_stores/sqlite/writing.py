@@ -12,7 +12,7 @@ import struct
 import time
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -141,7 +141,7 @@ class Writer:
         for point, slot in zip(points, slots, strict=True):
             tenant_id, place = self._place(point.tenant, point.collection_id, cache)
             counts = Counter(point.terms)
-            words = _as_bytes(counts).split(b"\0") if counts else []
+            words = _as_words(counts)
             block, offset = postings[tenant_id, slot >> BLOCK_BITS], slot & OFFSET_MASK
             for word, tf in zip(words, counts.values(), strict=True):
                 block[word].append(min(tf, TF_MAX) << BLOCK_BITS | offset)
@@ -225,13 +225,27 @@ def count_words(terms: bytes) -> int:
     return len(_terms_decoder.decode(terms))
 
 
-def _as_bytes(terms: Iterable[str]) -> bytes:
-    """Terms are keys as they are: no tokenizer of SQLite's ever sees them, so none is folded or refused. They are words, which
-    hold no zero, and one conversion serves them all."""
-    return "\0".join(terms).encode("utf-8", "surrogatepass")
+def _as_words(terms: Collection[str]) -> list[bytes]:
+    """Terms are keys as they are: no tokenizer of SQLite's ever sees them, so none is folded, split or refused."""
+    joined = _joined(terms)
+    if joined is None:
+        return [_as_bytes(term) for term in terms]
+    return joined.split(b"\0") if terms else []
+
+
+def _joined(terms: Collection[str]) -> bytes | None:
+    """One conversion serves them all; None when one of them holds a zero itself."""
+    joined = "\0".join(terms)
+    return None if joined.count("\0") >= max(1, len(terms)) else _as_bytes(joined)
+
+
+def _as_bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _digest(point: Point) -> bytes:
     """Of everything but the acl_id, which changes without touching the rest."""
-    parts = (point.document_id, point.tenant, point.collection_id, point.vector, _as_bytes(point.terms))
+    joined = _joined(point.terms)
+    terms = [_as_bytes(term) for term in point.terms] if joined is None else joined
+    parts = (point.document_id, point.tenant, point.collection_id, point.vector, len(point.terms), terms)
     return hashlib.blake2b(_encoder.encode(parts), digest_size=16).digest()
