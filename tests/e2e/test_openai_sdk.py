@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 
 import openai
@@ -179,6 +180,44 @@ async def test_documents_are_asked_as_a_model(world):
 
     with pytest.raises(openai.NotFoundError):
         await world.client.chat.completions.create(model="rag/nowhere", messages=question)
+
+
+async def test_documents_asked_as_a_model_are_filtered_as_everywhere(world):
+    documents = [
+        {"external_id": f"{year}.md", "text": f"Goods may be returned within {days} days.", "metadata": {"year": year}}
+        for year, days in ((2023, 14), (2024, 30))
+    ]
+    body = {"collection": "handbook", "allow": ["public"], "documents": documents}
+    await finished(world.client, (await world.client.post("/documents", body=body, cast_to=object))["id"])
+    question = [{"role": "user", "content": "Within how many days may goods be returned?"}]
+
+    async def said(**given) -> str:
+        answer = await world.client.chat.completions.create(model="rag/handbook", messages=question, **given)
+        return f"{answer.choices[0].message.content} {answer.choices[0].message.citations}"
+
+    for year, days, other in ((2023, "14 days", "30 days"), (2024, "30 days", "14 days")):
+        for given in (
+            {"extra_body": {"bascule": {"filter": {"year": year}, "extractive": True}}},
+            {"metadata": {"bascule_filter": json.dumps({"year": {"eq": year}})}},
+        ):
+            answer = await said(**given)
+            assert days in answer and other not in answer, given
+    for wrong in (
+        {"extra_body": {"bascule": {"filter": {"year": {"$gt": 1}}}}},
+        {"extra_body": {"bascule": {"where": {}}}},
+        {"extra_body": {"bascule": {"filter": {}}}, "metadata": {"bascule_filter": "{}"}},
+        {"metadata": {"bascule_filter": "year = 2024"}},
+        {"metadata": {"bascule_filter": "{}", "x": "y"}, "extra_body": {"bascule": 7}},
+    ):
+        for stream in (False, True):
+            with pytest.raises(openai.BadRequestError):
+                await world.client.chat.completions.create(
+                    model="rag/handbook", messages=question, stream=stream, **wrong
+                )
+    told = await world.client.responses.create(
+        model="rag/handbook", input=question[0]["content"], extra_body={"bascule": {"filter": {"year": 2023}}}
+    )
+    assert "14 days" in told.output_text and "30 days" not in told.output_text
 
 
 async def finished(client: openai.AsyncOpenAI, job_id: str) -> None:

@@ -99,6 +99,7 @@ def _open_questions(
         expand=rag.expand,
         dense_weight=rag.dense_weight,
         fusion=rag.fusion,
+        exact=rag.exact,
         per_document=rag.per_document,
         mmr=rag.mmr,
         rerank_depth=rag.rerank_depth,

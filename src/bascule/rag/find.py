@@ -14,6 +14,7 @@ from bascule.core.documents import Hit, VisibleChunk
 from bascule.core.filters import EVERYTHING
 from bascule.rag import alike, prompt
 from bascule.rag.advice import Adviser
+from bascule.rag.analyse import Analysis, exact_first, fits
 from bascule.rag.diverse import diversify, falling
 from bascule.rag.expand import expand
 from bascule.rag.explain import Trail, listed
@@ -56,11 +57,12 @@ class Finder:
                 said = await self._adviser.standalone(ask, facts)
                 ask = ask if said is None else msgspec.structs.replace(ask, query=said)
             facts |= {"query": ask.query, "changed": ask.query != ask.question, "turns": len(ask.history)}
+            facts |= ask.analysis.facts
         return ask
 
     async def find(self, ask: Inquiry, trail: Trail, *, wanted: int, assisted: bool = False) -> Found:
         """`assisted`: with the further searches that are switched on. Raises NotFound, StorageError, UpstreamTimeout."""
-        first = await self._search(ask, ask.query, wanted)
+        first = await self._search(ask, ask.query, wanted, analysis=ask.analysis)
         _note(trail, ask, first.retrieved, self._options.fusion)
         with trail.step("rerank") as facts:
             facts |= first.facts | {"hits": listed(first.hits)}
@@ -80,7 +82,15 @@ class Finder:
             facts |= {"mmr": mmr, "per_document": per_document, "hits": listed(spread)}
         return spread
 
-    async def _search(self, ask: Inquiry, query: str, wanted: int, drawn_from: Sequence[VisibleChunk] = ()) -> _Search:
+    async def _search(
+        self,
+        ask: Inquiry,
+        query: str,
+        wanted: int,
+        drawn_from: Sequence[VisibleChunk] = (),
+        *,
+        analysis: Analysis | None = None,
+    ) -> _Search:
         documents = frozenset(chunk.document_id for chunk in drawn_from)
         retrieved = await self._retriever.retrieve(
             ask.principal,
@@ -88,10 +98,12 @@ class Finder:
             collections=ask.collections,
             where=ask.where,
             wanted=wanted,
+            keep=lambda chunk: fits(ask.analysis, chunk),
             call_for=lambda timeout_s: ask.call(timeout_s=timeout_s, document_ids=documents),
         )
         facts: dict[str, Any] = {}
         hits = await self._reordering.order(ask, query, retrieved, facts)
+        hits = exact_first(analysis, hits) if analysis is not None else hits
         return _Search(query, retrieved, hits, facts, tuple(drawn_from))
 
     async def _further(

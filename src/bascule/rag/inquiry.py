@@ -13,6 +13,7 @@ from bascule.core.documents import AnswerStatus, Hit
 from bascule.core.filters import Filter
 from bascule.core.principals import Principal
 from bascule.rag import prompt
+from bascule.rag.analyse import Analysis
 from bascule.rag.explain import Diagnosis
 from bascule.rag.retrieve import Retrieved
 
@@ -32,6 +33,7 @@ class Inquiry(msgspec.Struct, frozen=True, kw_only=True):
     question: str
     history: tuple[tuple[str, str], ...]
     query: str
+    analysis: Analysis  # of the asker's own words, whatever a model makes of them
     collections: tuple[str, ...] | None
     asked_where: Mapping[str, Any]  # as it came
     where: Filter

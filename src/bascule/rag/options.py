@@ -19,6 +19,7 @@ class RagOptions(msgspec.Struct, frozen=True, kw_only=True):
     dense_weight         share of the dense score in the fused score
     fusion               `scores`: weighted min-max normalised scores; `distribution`: scores by their mean and deviation;
                          `ranks`: reciprocal rank fusion
+    exact                phrases in quotes and codes come first, and what follows NOT is left out
     per_document         passages of one document that come before those of others; 0 sets no bound
     mmr                  weight of likeness to better passages against a passage's own score; 0 leaves the order alone
     rerank_weight        share of the feature score in the final score; 0 switches the reranker off
@@ -51,6 +52,7 @@ class RagOptions(msgspec.Struct, frozen=True, kw_only=True):
     expand: int = 0
     dense_weight: float = 0.3
     fusion: Literal["scores", "ranks", "distribution"] = "scores"
+    exact: bool = True
     per_document: int = 0
     mmr: float = 0.0
     rerank_weight: float = 0.6

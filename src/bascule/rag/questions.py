@@ -29,6 +29,7 @@ from bascule.core.traces import Asked, Trace
 from bascule.core.vectors import VectorStore
 from bascule.rag import rewrite
 from bascule.rag.advice import Adviser
+from bascule.rag.analyse import Analysis, analyse
 from bascule.rag.closeness import Closeness
 from bascule.rag.compose import ByModel, ByQuotation
 from bascule.rag.draft import Draft
@@ -176,12 +177,15 @@ class Questions:
                 f"The {name} is longer than {self._options.max_question_chars} characters.", param=name
             )
         before = rewrite.history(question, messages)
+        query = rewrite.rewrite(question.strip(), before)
+        analysis = analyse(query) if self._options.exact else Analysis(query=query)
         return Inquiry(
             id=new_id(),
             principal=principal,
             question=question.strip(),
             history=before,
-            query=rewrite.rewrite(question.strip(), before),
+            query=analysis.query,
+            analysis=analysis,
             collections=None if collections is None else tuple(collections),
             asked_where=where or {},
             where=read_filter(where or {}),

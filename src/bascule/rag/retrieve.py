@@ -82,9 +82,11 @@ class Retriever:
         collections: Sequence[str] | None,
         where: Filter,
         wanted: int,
+        keep: Callable[[VisibleChunk], bool] = lambda chunk: True,
         call_for: Callable[[float], Call],
     ) -> Retrieved:
-        """At least `wanted` hits where there are so many. `call_for(timeout_s)` makes the embedding's own call.
+        """At least `wanted` hits where there are so many. `keep`: what the question does not leave out. `call_for(timeout_s)`
+        makes the embedding's own call.
 
         Raises NotFound for a collection that is missing or closed to this principal, StorageError.
         """
@@ -97,7 +99,7 @@ class Retriever:
         vector, degraded = await clock.time("embed", self._vector(embedder, query, readable, call_for))
         mark = embedder.fingerprint if embedder is not None else ""
         documents = await clock.time("filter", self._documents(principal, readable, where))
-        search = _Search(principal, _telling(query), vector, mark, tuple(readable), allowed, where, documents)
+        search = _Search(principal, _telling(query), vector, mark, tuple(readable), allowed, where, documents, keep)
         hits = await self._rounds(search, wanted, clock)
         return Retrieved(
             hits=hits,
@@ -132,9 +134,10 @@ class Retriever:
         ids = proposals.ids()
         if not ids:
             return {}
-        return await self._passages.check(
+        visible = await self._passages.check(
             search.principal, ids, frozenset(c.id for c in search.collections), search.where
         )
+        return {chunk_id: chunk for chunk_id, chunk in visible.items() if search.keep(chunk)}
 
     async def _propose(self, search: _Search, limit: int) -> Proposals:
         dense, lexical = await asyncio.gather(self._dense(search, limit), self._lexical(search, limit))
@@ -220,6 +223,7 @@ class _Search(msgspec.Struct, frozen=True):
     allowed: frozenset[int]
     where: Filter
     documents: frozenset[str] | None
+    keep: Callable[[VisibleChunk], bool]
 
     def scope(self, collection_ids: frozenset[str]) -> Scope:
         return Scope(

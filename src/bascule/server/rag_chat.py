@@ -16,6 +16,7 @@ from bascule.server.cache_wishes import cache_wishes
 from bascule.server.conversation import question_of
 from bascule.server.credentials import require
 from bascule.server.exchange import Events, Exchange, Reply, Watch, event
+from bascule.server.rag_options import rag_options
 
 if TYPE_CHECKING:
     from bascule.bootstrap import App
@@ -38,8 +39,8 @@ async def answer_chat(
     asked: dict[str, Any] = {
         "messages": messages,
         "collections": [collection],
-        "where": {},
         "directives": cache_wishes(exchange),
+        **rag_options(view),
     }
     with Watch(exchange):
         if stream:

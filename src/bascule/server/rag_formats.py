@@ -21,6 +21,7 @@ from bascule.server.conversation import question_of
 from bascule.server.credentials import require
 from bascule.server.exchange import Events, Exchange, Header, Reply, Watch, event
 from bascule.server.rag_chat import NO_ANSWER, chat_completion, chat_usage, outcome
+from bascule.server.rag_options import rag_options
 
 if TYPE_CHECKING:
     from bascule.bootstrap import App
@@ -40,8 +41,8 @@ async def answer_request(
     asked: dict[str, Any] = {
         "messages": messages,
         "collections": [request.model.partition("/")[2]],
-        "where": {},
         "directives": cache_wishes(exchange),
+        **rag_options(request.view),
     }
     with Watch(exchange):
         if request.stream:

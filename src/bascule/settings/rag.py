@@ -112,6 +112,7 @@ class RagSettings(Section):
         "scores",
         description="How the lists by words and by meaning become one: least and greatest score, ranks, or mean and deviation.",
     )
+    exact: bool = Field(True, description="Phrases in quotes and codes come first, and what follows NOT is left out.")
     per_document: int = Field(
         0, ge=0, le=50, description="Passages of one document that come before those of others; 0: any number."
     )
