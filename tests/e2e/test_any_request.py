@@ -8,12 +8,15 @@ import re
 import sys
 from pathlib import Path
 
+import pytest
+
 from bascule.settings import Exact
 from bascule.testing.running import running
 
 EXAMPLES = 300 if os.environ.get("BASCULE_TEST_FULL") else 3
 
 
+@pytest.mark.timeout(3600 if os.environ.get("BASCULE_TEST_FULL") else 400)  # every route, several times each
 async def test_no_request_of_any_shape_is_a_server_error(tmp_path: Path) -> None:
     settings = Exact(
         data=tmp_path / "data",
