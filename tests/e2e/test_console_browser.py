@@ -15,6 +15,7 @@ async def ask(page: Any, question: str, status: str) -> None:
     await page.wait_for_selector(f"article.answer.{status} >> text={question}")
 
 
+@pytest.mark.parametrize("window", ["light"], indirect=True)
 async def test_a_person_asks_reads_the_citation_and_opens_the_passage(world, window):
     page = window.page
     await page.goto(world.url)
@@ -35,6 +36,7 @@ async def test_a_person_asks_reads_the_citation_and_opens_the_passage(world, win
     assert await page.locator("dialog[open]").count() == 0
 
 
+@pytest.mark.parametrize("window", ["dark"], indirect=True)
 async def test_documents_and_jobs_are_shown_with_their_rights_and_reasons(world, window):
     page = window.page
     await world.sign_in(page)
@@ -51,6 +53,7 @@ async def test_documents_and_jobs_are_shown_with_their_rights_and_reasons(world,
     await page.wait_for_selector("#key")
 
 
+@pytest.mark.parametrize("window", ["light"], indirect=True)
 async def test_what_a_document_smuggles_in_stays_text_and_a_refusal_says_why(world, window):
     page = window.page
     await world.sign_in(page)

@@ -24,6 +24,7 @@ def a_run(name: str, right: int, hostile: str) -> dict[str, Any]:
     return {"kind": "golden", "name": name, "figures": figures, "notes": {"seed": hostile[:100]}, "cases": cases}
 
 
+@pytest.mark.parametrize("window", ["dark"], indirect=True)
 async def test_runs_are_drawn_together_opened_and_compared(world, window):
     page = window.page
     name = f"shop {world.scheme} <script>alert(1)</script>"

@@ -7,6 +7,7 @@ import pytest
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 
+@pytest.mark.parametrize("window", ["light"], indirect=True)
 async def test_an_answer_is_looked_into_from_its_link_to_its_passages(world, window):
     page = window.page
     await world.sign_in(page)
