@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -12,9 +14,11 @@ import pytest
 
 from bascule.core.errors import StorageError
 from bascule.core.vectors import Candidate
+from bascule.testing.after import MARGIN_S
 from bascule.testing.storage_world import COLLECTION, StorageWorld, storage_world
 
 CANARY: Final = "zqcanary5f1c"
+TIMEOUT_S: Final = 1.0
 OPEN: Final = "kestrels nest on the northern pier"
 Lie = Callable[[list[str]], list[Candidate]]
 
@@ -75,3 +79,36 @@ async def _told(world: StorageWorld, key: str, ids: list[str], name: str, lie: L
                 assert status == 200, (name, text)
                 if path == "/v1/search" and name != "no numbers":
                     assert (OPEN in text) == (name in TRUE_AMONG_OTHERS)
+
+
+@pytest.mark.parametrize("heeds", [True, False], ids=["can be cancelled", "does not heed it"])
+async def test_F13_a_store_that_never_answers_is_told_at_the_questions_own_deadline(
+    tmp_path: Path, heeds: bool
+) -> None:
+    async with storage_world(tmp_path, rag={"embedding_model": "echo"}, gateway={"timeout_s": TIMEOUT_S}) as world:
+        free = asyncio.Event()
+
+        async def silent(*_: Any) -> list[Candidate]:
+            while not free.is_set():
+                try:
+                    await free.wait()
+                except asyncio.CancelledError:
+                    if heeds:
+                        raise
+            return []
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(world.app.store, "lexical", silent)
+            began_s = time.monotonic()
+            asked = [("/v1/search", "query"), ("/v1/answers", "question")] * 3
+            said = await asyncio.gather(
+                *(
+                    world.ask("POST", path, {field: f"where do kestrels nest? {n}"})
+                    for n, (path, field) in enumerate(asked)
+                )
+            )
+            took_s = time.monotonic() - began_s
+            free.set()
+        assert {text for _, text in said} == {"storage_unavailable"} and {status for status, _ in said} == {503}
+        assert TIMEOUT_S <= took_s < TIMEOUT_S + MARGIN_S
+        await world.whole()

@@ -148,9 +148,9 @@ async def agreement(work: Work, store: VectorStore, tenants: Iterable[str]) -> l
     if waiting:
         fix = "a running server or `bascule ingest` will finish it"
         return [Finding(name="index", state="warn", text=f"{text}; {waiting:,} changes wait", fix=fix)]
-    return [
-        Finding(name="index", state="fail", text=text, fix="stop the server, remove the index files, start it again")
-    ]
+    fix = "start the server: what is missing is put in again from the catalogue; if that does not help, stop it, remove"
+    fix += " index.sqlite* and vectors-* from the data folder and start it again"
+    return [Finding(name="index", state="fail", text=text, fix=fix)]
 
 
 def wall(state: WallState) -> list[Finding]:

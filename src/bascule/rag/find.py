@@ -99,6 +99,7 @@ class Finder:
             where=ask.where,
             wanted=wanted,
             keep=lambda chunk: fits(ask.analysis, chunk),
+            deadline=ask.deadline,
             call_for=lambda timeout_s: ask.call(timeout_s=timeout_s, document_ids=documents),
         )
         facts: dict[str, Any] = {}

@@ -107,6 +107,27 @@ class Indexer:
                 progress(number, len(live))
         return len(live)
 
+    async def lacking(self) -> list[tuple[str, str]]:
+        """(tenant, document id) of the live documents that the store does not hold whole: all of them, when it was lost.
+
+        What is still on its way is applied first. Raises StorageError.
+        """
+        await self.drain()
+        live = await self._work.live_documents()
+        found: list[tuple[str, str]] = []
+        for tenant in sorted({tenant for tenant, _ in live}):
+            missing = await self._work.live_point_ids(tenant) - await self._store.chunk_ids(tenant)
+            theirs = [key for key in live if key[0] == tenant] if missing else []
+            for keys in _slices(theirs, TOGETHER):
+                stored = await self._work.points_of_all(keys)
+                found += [key for key in keys if any(point.chunk_id in missing for point in stored[key])]
+        return found
+
+    async def restore(self, lacking: Sequence[tuple[str, str]]) -> None:
+        """Put these documents into the store again. What was written stays: whoever goes on has less to do."""
+        for keys in _slices(lacking, TOGETHER):
+            await self._follow_all(keys)
+
     async def sweep_blobs(self) -> int:
         """Remove stored bytes that no document needs, once they are old enough not to be an upload in progress."""
         needed = await self._work.live_blobs()
@@ -129,6 +150,10 @@ def _groups(changes: Sequence[IndexChange]) -> Iterator[list[IndexChange]]:
         chunks += change.chunks
     if group:
         yield group
+
+
+def _slices(keys: Sequence[tuple[str, str]], size: int) -> Iterator[Sequence[tuple[str, str]]]:
+    return (keys[at : at + size] for at in range(0, len(keys), size))
 
 
 def _points(tenant: str, document_id: str, stored: list[StoredPoint]) -> list[Point]:

@@ -17,9 +17,10 @@ import msgspec
 
 from bascule.core.calls import Call
 from bascule.core.catalogue import Passages
+from bascule.core.deadlines import Deadline
 from bascule.core.documents import Collection, Hit, VisibleChunk
 from bascule.core.embedding import Embedder
-from bascule.core.errors import UpstreamError
+from bascule.core.errors import StorageError, UpstreamError
 from bascule.core.filters import EVERYTHING, Filter
 from bascule.core.ids import chunk_of
 from bascule.core.lexical import terms
@@ -83,12 +84,14 @@ class Retriever:
         where: Filter,
         wanted: int,
         keep: Callable[[VisibleChunk], bool] = lambda chunk: True,
+        deadline: Deadline,
         call_for: Callable[[float], Call],
     ) -> Retrieved:
         """At least `wanted` hits where there are so many. `keep`: what the question does not leave out. `call_for(timeout_s)`
         makes the embedding's own call.
 
-        Raises NotFound for a collection that is missing or closed to this principal, StorageError.
+        Raises NotFound for a collection that is missing or closed to this principal, StorageError, also for a store that does not
+        answer by the deadline.
         """
         readable = await self._passages.readable_collections(principal, collections)
         allowed = await self._passages.readable_acl_ids(principal) if readable else frozenset()
@@ -99,7 +102,9 @@ class Retriever:
         vector, degraded = await clock.time("embed", self._vector(embedder, query, readable, call_for))
         mark = embedder.fingerprint if embedder is not None else ""
         documents = await clock.time("filter", self._documents(principal, readable, where))
-        search = _Search(principal, _telling(query), vector, mark, tuple(readable), allowed, where, documents, keep)
+        search = _Search(
+            principal, _telling(query), vector, mark, tuple(readable), allowed, where, documents, keep, deadline
+        )
         hits = await self._rounds(search, wanted, clock)
         return Retrieved(
             hits=hits,
@@ -140,7 +145,11 @@ class Retriever:
         return {chunk_id: chunk for chunk_id, chunk in visible.items() if search.keep(chunk)}
 
     async def _propose(self, search: _Search, limit: int) -> Proposals:
-        dense, lexical = await asyncio.gather(self._dense(search, limit), self._lexical(search, limit))
+        found = asyncio.gather(self._dense(search, limit), self._lexical(search, limit))
+        try:
+            dense, lexical = await _in_time(found, search.deadline.check())
+        except TimeoutError:
+            raise StorageError("The index did not answer in time.") from None
         return Proposals(dense, lexical)
 
     async def _dense(self, search: _Search, limit: int) -> list[Candidate]:
@@ -224,6 +233,7 @@ class _Search(msgspec.Struct, frozen=True):
     where: Filter
     documents: frozenset[str] | None
     keep: Callable[[VisibleChunk], bool]
+    deadline: Deadline
 
     def scope(self, collection_ids: frozenset[str]) -> Scope:
         return Scope(
@@ -256,3 +266,26 @@ class _Clock:
 
     def _add(self, step: str, started_s: float) -> None:
         self.took_s[step] = self.took_s.get(step, 0.0) + time.monotonic() - started_s
+
+
+async def _in_time(work: Awaitable[T], left_s: float) -> T:
+    """What `work` brings, if it does so in time. One that does not is cancelled and left to itself, even if it does not heed that.
+
+    Raises TimeoutError.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        done, _ = await asyncio.wait({task}, timeout=left_s)
+        if not done:
+            raise TimeoutError
+        return task.result()
+    finally:
+        if not task.done():
+            task.add_done_callback(_read)
+            task.cancel()
+
+
+def _read(task: asyncio.Future[T]) -> None:
+    """Nobody waits for it any more: how it ended is not told."""
+    if not task.cancelled():
+        task.exception()
