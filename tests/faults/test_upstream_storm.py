@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from email.utils import formatdate
 from pathlib import Path
 
 import pytest
 
-from bascule.core.errors import UpstreamUnavailable
+from bascule.core.errors import BasculeError, UpstreamUnavailable
+from bascule.gateway import deployments
+from bascule.gateway.breaker import Breaker
 from bascule.gateway.routes import Options
 from bascule.testing.after import no_descriptor_leaked, not_kept, nothing_leaked, wrongs
 from bascule.testing.fault_proxy import Plan, canned, fault_proxy, http_answer
@@ -107,3 +110,39 @@ async def test_a_vendor_that_fails_is_left_alone_until_one_probe_finds_it_well()
         )
         assert sum(not isinstance(answer, Exception) for answer in answers) >= 1
         assert (await b.gateway.chat(request("again"), call())).text.endswith("again")
+
+
+class Minutes:
+    """The breaker's clock, set by hand."""
+
+    def __init__(self) -> None:
+        self.now_s = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+async def test_F6_a_vendor_that_fails_for_a_minute_is_hardly_asked_and_found_well_soon_after(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Minutes()
+    monkeypatch.setattr(deployments, "Breaker", functools.partial(Breaker, clock=clock))
+    async with fake_upstream() as upstream, fault_proxy(upstream.url, failing()) as proxy, http_client() as http:
+        b = bench(openai_provider(proxy.url, http))
+
+        async def told(second: int) -> list[str]:
+            """Four callers in this second: "ok" or the code of what each was told."""
+            asked = (b.gateway.chat(request(f"{second}/{n}"), call(timeout_s=5)) for n in range(4))
+            found = await asyncio.gather(*asked, return_exceptions=True)
+            return [one.code if isinstance(one, BasculeError) else "ok" for one in found]
+
+        for second in range(60):
+            assert set(await told(second)) == {"upstream_unavailable"}, second
+            clock.now_s += 1
+        probes = 60 / Options().breaker_open_s
+        assert proxy.accepted <= Options().breaker_failures + 4 + FLOOR + probes, "240 calls were made"
+        proxy.heal()
+        well = [await told(60 + second) for second in range(20) if not setattr(clock, "now_s", clock.now_s + 1)]
+        late = [second for second, codes in enumerate(well) if set(codes) != {"ok"}]
+        assert len(late) <= Options().breaker_open_s + 1, "well again for longer than the breaker rests"
+        assert set(well[-1]) == {"ok"}

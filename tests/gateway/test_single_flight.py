@@ -24,12 +24,12 @@ from bascule.testing.gateway import (
 from bascule.testing.upstream import Fault, fake_upstream
 
 
-async def test_a_hundred_identical_requests_make_one_upstream_call() -> None:
+async def test_a_thousand_identical_requests_make_one_upstream_call() -> None:
     async with fake_upstream() as up, http_client() as http:
         gate = asyncio.Event()
         up.always = Fault(gate=gate)
         b = bench(openai_provider(up.url, http))
-        running = [asyncio.create_task(b.gateway.chat(request(), call())) for _ in range(100)]
+        running = [asyncio.create_task(b.gateway.chat(request(), call())) for _ in range(1_000)]
         await until(lambda: up.calls)
         gate.set()
         answers = await asyncio.gather(*running)
@@ -71,6 +71,21 @@ async def test_when_the_leader_leaves_the_others_are_still_answered_by_the_same_
     gate.set()
     assert (await follower).text == "ok 1"
     assert (len(model.requests), model.cancelled) == (1, 0)
+
+
+async def test_when_leader_after_leader_leaves_a_thousand_are_answered_by_the_same_call() -> None:
+    gate = asyncio.Event()
+    model = ScriptedModel(gate=gate)
+    b = bench(model)
+    waiting = [asyncio.create_task(b.gateway.chat(request(), call())) for _ in range(1_000)]
+    await until(lambda: model.requests)
+    for leader in waiting[:300]:
+        leader.cancel()
+    await asyncio.wait(waiting[:300])
+    gate.set()
+    answers = await asyncio.gather(*waiting[300:])
+    assert {answer.text for answer in answers} == {"ok 1"}
+    assert (len(model.requests), model.cancelled, b.gateway.under_way) == (1, 0, 0)
 
 
 async def test_when_the_leader_of_a_stream_leaves_the_others_get_all_of_it() -> None:
