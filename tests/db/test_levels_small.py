@@ -92,7 +92,6 @@ def depends_on(db: Connection, acl_id: int) -> set[str]:
         Given(allow=frozenset()),
         Given(allow=frozenset({"public"}), deny=frozenset({"user:ann"}), owner="olga"),
     ],
-    ids=repr,
 )
 @pytest.mark.parametrize("denies", [False, True])
 def test_what_was_given_comes_back(db: Connection, given: Given, denies: bool) -> None:
@@ -172,7 +171,6 @@ def test_the_entries_are_the_rights_in_force(db: Connection) -> None:
         Given(allow=None, deny=frozenset({"everybody"})),
         Given(allow=None, owner="a\nb"),
     ],
-    ids=repr,
 )
 def test_what_is_no_mark_is_refused_at_every_place(db: Connection, given: Given) -> None:
     rule(db, "collection", "c", NOT_ANN)

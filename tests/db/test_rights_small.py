@@ -64,7 +64,7 @@ def seen(db: Connection, asker: Principal) -> set[str]:
     return set(db.execute(sa.select(documents.c.id).where(sql.visible(asker))).scalars())
 
 
-@pytest.mark.parametrize("asker", ASKERS, ids=repr)
+@pytest.mark.parametrize("asker", ASKERS)
 def test_documents_and_numbers_follow_the_rule(db: Connection, asker: Principal) -> None:
     numbers = {}
     for at, rights in enumerate(RIGHTS):
@@ -122,7 +122,6 @@ def test_a_name_with_a_lone_surrogate_is_interned(db: Connection) -> None:
         Rights(owner="a b"),
         Rights(owner="a\nb"),
     ],
-    ids=repr,
 )
 def test_what_is_no_mark_is_never_interned(db: Connection, rights: Rights) -> None:
     with pytest.raises(InvalidRequest):

@@ -88,6 +88,7 @@ def _open_questions(
     from bascule.rag.advice import Adviser, ModelReranker
     from bascule.rag.explanations import Explanations, deeper
     from bascule.rag.options import RagOptions
+    from bascule.rag.priors import Priors
     from bascule.rag.questions import Questions
 
     settings, rag = app.settings, app.settings.rag
@@ -104,6 +105,7 @@ def _open_questions(
         mmr=rag.mmr,
         rerank_depth=rag.rerank_depth,
         sentence_weight=rag.sentence_weight,
+        priors=Priors(half_life_days=rag.half_life_days, trust=rag.trust),
         helper_model=rag.helper_model or "",
         rewrite=rag.rewrite,
         subquestions=rag.subquestions,

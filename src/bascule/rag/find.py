@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ import msgspec
 from bascule.core.catalogue import Passages
 from bascule.core.documents import Hit, VisibleChunk
 from bascule.core.filters import EVERYTHING
-from bascule.rag import alike, prompt
+from bascule.rag import alike, priors, prompt
 from bascule.rag.advice import Adviser
 from bascule.rag.analyse import Analysis, exact_first, fits
 from bascule.rag.diverse import diversify, falling
@@ -104,6 +105,7 @@ class Finder:
         )
         facts: dict[str, Any] = {}
         hits = await self._reordering.order(ask, query, retrieved, facts)
+        hits = priors.weigh(hits, self._options.priors, datetime.now(UTC))
         hits = exact_first(analysis, hits) if analysis is not None else hits
         return _Search(query, retrieved, hits, facts, tuple(drawn_from))
 

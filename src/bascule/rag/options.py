@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from bascule.rag.priors import Priors
+
 
 class RagOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The defaults are those of docs/decisions/fusion.md and refusal.md.
@@ -24,6 +26,7 @@ class RagOptions(msgspec.Struct, frozen=True, kw_only=True):
     mmr                  weight of likeness to better passages against a passage's own score; 0 leaves the order alone
     rerank_weight        share of the feature score in the final score; 0 switches the reranker off
     rerank_depth         how many of the fused hits are reranked
+    priors               age of documents and trust in sources, as factors on the final score
     sentence_passages    of the best passages, how many are compared with the question by their nearest sentence too; 0: none
     sentence_weight      share of that cosine in their final score
     sentence_timeout_s   how long embedding those may take; after it they do not count
@@ -66,6 +69,7 @@ class RagOptions(msgspec.Struct, frozen=True, kw_only=True):
     hop_searches: int = 2
     judge: Literal["words", "model"] = "words"
     repair: bool = False
+    priors: Priors = Priors()
     sentence_passages: int = 5
     sentence_weight: float = 0.3
     sentence_timeout_s: float = 1.0

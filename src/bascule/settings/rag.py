@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
 from bascule.settings.section import Section
 from bascule.settings.server import StoreSettings
@@ -121,6 +121,15 @@ class RagSettings(Section):
         ge=0,
         le=1,
         description="How much likeness to better passages counts against a passage (maximal marginal relevance); 0: off.",
+    )
+    half_life_days: dict[str, PositiveFloat] = Field(
+        {},
+        description='By collection, or "*" for all others: after so many days age has a document a quarter of its score, in the'
+        " the end half. Its own date counts, else when its content last changed; without an entry age counts for nothing.",
+    )
+    trust: dict[str, Annotated[float, Field(ge=0.1, le=1)]] = Field(
+        {},
+        description='By source, or "*" for all others: a factor on the score of its passages; without an entry 1.',
     )
     parser_memory_bytes: int = Field(1_000_000_000, gt=0, description="Address space of a parsing child process.")
     parser_cpu_s: int = Field(30, gt=0, description="CPU time of a parsing child process for one document.")
