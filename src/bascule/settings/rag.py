@@ -124,8 +124,8 @@ class RagSettings(Section):
     )
     half_life_days: dict[str, PositiveFloat] = Field(
         {},
-        description='By collection, or "*" for all others: after so many days age has a document a quarter of its score, in the'
-        " the end half. Its own date counts, else when its content last changed; without an entry age counts for nothing.",
+        description='By collection, or "*" for all others: the days after which age has cost a document a quarter of its score;'
+        " it never costs more than half. Its own date counts, else when its content last changed. Without an entry: no cost.",
     )
     trust: dict[str, Annotated[float, Field(ge=0.1, le=1)]] = Field(
         {},
