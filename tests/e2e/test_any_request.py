@@ -13,7 +13,7 @@ import pytest
 from bascule.settings import Exact
 from bascule.testing.running import running
 
-EXAMPLES = 300 if os.environ.get("BASCULE_TEST_FULL") else 3
+EXAMPLES = 300 if os.environ.get("BASCULE_TEST_FULL") else 2
 
 
 @pytest.mark.timeout(3600 if os.environ.get("BASCULE_TEST_FULL") else 400)  # every route, several times each

@@ -83,4 +83,4 @@ async def test_a_key_without_the_scopes_sees_no_sources_and_no_job_of_others(wor
     for path, do in ((f"job/{job['id']}", "cancel"), ("source/wiki-light", "sync")):
         reply = await world.posts(page, f"/console/{path}", {"do": do})
         assert "Read now" not in await reply.text() and "cancelled" not in await reply.text()
-    assert (await world.posted(f"/v1/jobs/{job['id']}", method="GET"))["state"] == job["state"]
+    assert (await world.posted(f"/v1/jobs/{job['id']}", method="GET"))["state"] != "cancelled"

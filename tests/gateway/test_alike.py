@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from bascule.gateway.alike import MAX_CHARS, alike, read
 from bascule.gateway.alike_words import ASKING, ENGLISH, FOREIGN
 
-EXAMPLES = 5_000 if os.environ.get("BASCULE_TEST_FULL") else 300
+EXAMPLES = 5_000 if os.environ.get("BASCULE_TEST_FULL") else 100
 
 
 def same(one: str, other: str) -> bool:

@@ -62,7 +62,7 @@ def shuffled(value: Any) -> Any:
     return [shuffled(v) for v in value] if isinstance(value, list) else value
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(bodies, bodies, writers, writers)
 def test_bodies_share_a_key_exactly_when_they_say_the_same(one: Any, two: Any, write: Any, write_too: Any) -> None:
     same = exact(one) == exact(two)
