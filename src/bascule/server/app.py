@@ -24,7 +24,15 @@ from bascule.server import messages, model_calls, probes, responses
 from bascule.server.console.pages import Console
 from bascule.server.credentials import authenticate, authorization, require
 from bascule.server.exchange import ClientGone, Exchange, Header, Reply, event
-from bascule.server.failures import report, to_anthropic_event, to_anthropic_reply, to_event, to_reply, to_scim_reply
+from bascule.server.failures import (
+    report,
+    to_anthropic_event,
+    to_anthropic_reply,
+    to_event,
+    to_reply,
+    to_scim_reply,
+)
+from bascule.server.in_flight import InFlight, no_room
 from bascule.server.metrics import HttpMetrics
 from bascule.server.model_calls import call_headers
 from bascule.server.openapi import document
@@ -84,6 +92,7 @@ class Application:
             "/openapi.json": self._describe,
         }
         self.metrics = HttpMetrics()
+        self._in_flight = InFlight(app.settings.server.max_bodies_bytes)
         self._wrong_keys = WrongKeys()
         self._repeats = Repeats(app, self.metrics.observe)
         for note in app.degraded:
@@ -102,7 +111,7 @@ class Application:
             return await _lifespan(receive, send)
         if scope["type"] != "http":
             return await send({"type": "websocket.close", "code": 1000})
-        exchange = Exchange(scope, receive, send, last=self.draining)
+        exchange = Exchange(scope, receive, send, last=self.draining, in_flight=self._in_flight)
         began_s = time.perf_counter()
         self.running += 1
         label = "other"
@@ -110,6 +119,7 @@ class Application:
             label = await self._serve(exchange)
         finally:
             self.running -= 1
+            exchange.forget()
             self.metrics.observe(label, exchange.status or _GONE_STATUS, time.perf_counter() - began_s)
         if exchange.known is not None:
             self._repeats.learn(exchange, exchange.known)
@@ -141,6 +151,8 @@ class Application:
         return error
 
     async def _fail(self, exchange: Exchange, error: Exception) -> None:
+        if isinstance(error, MemoryError):
+            error = no_room()
         if isinstance(error, AuthenticationFailed) and not self.draining and authorization(exchange.headers):
             error = await self._slowed(exchange, error)
         report(error, exchange.request_id)

@@ -15,6 +15,7 @@ from bascule.core.errors import InvalidRequest, RequestError, TooLarge
 from bascule.core.ids import new_id
 from bascule.gateway.again import Known
 from bascule.gateway.alarm import rest, within
+from bascule.server.in_flight import InFlight
 
 Header = tuple[bytes, bytes]
 T = TypeVar("T")
@@ -77,6 +78,8 @@ class Exchange:
     """
 
     __slots__ = (
+        "_held",
+        "_in_flight",
         "_last",
         "_receive",
         "_send",
@@ -90,7 +93,9 @@ class Exchange:
         "status",
     )
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, *, last: bool = False) -> None:
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, *, last: bool = False, in_flight: InFlight | None = None
+    ) -> None:
         self.scope = scope
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.request_id = new_id()
@@ -101,6 +106,8 @@ class Exchange:
         self.status = 0
         self._receive = receive
         self._send = send
+        self._in_flight = in_flight
+        self._held = 0
         self._last = last  # the server is draining: the connection is not kept
 
     def header(self, name: bytes) -> str:
@@ -113,7 +120,8 @@ class Exchange:
         return str(client[0]) if client else ""
 
     async def body(self, limit_bytes: int) -> bytes:
-        """The whole body. Raises TooLarge over `limit_bytes` (before reading, where the length is declared)."""
+        """The whole body. Raises TooLarge over `limit_bytes` (before reading, where the length is declared), and
+        ServerExhausted."""
         declared = self.headers.get(b"content-length", b"")
         if declared.isdigit() and int(declared) > limit_bytes:
             raise _too_large(limit_bytes)
@@ -128,15 +136,29 @@ class Exchange:
         if message["type"] == "http.request" and not message.get("more_body", False) and len(first) <= limit_bytes:
             return first
         parts, size = [first], len(first)
+        self._hold(size)
         while message["type"] == "http.request" and message.get("more_body", False) and size <= limit_bytes:
             message = await self._receive()
             parts.append(message.get("body", b""))
+            self._hold(len(parts[-1]))
             size += len(parts[-1])
         if message["type"] == "http.disconnect":
             raise ClientGone
         if size > limit_bytes:
             raise _too_large(limit_bytes)
         return b"".join(parts)
+
+    def _hold(self, count: int) -> None:
+        """Raises ServerExhausted when bodies take all the room there is for them."""
+        if self._in_flight is not None and count:
+            self._in_flight.take(count)
+            self._held += count
+
+    def forget(self) -> None:
+        """The request is over, and its body with it."""
+        if self._in_flight is not None and self._held:
+            self._in_flight.give(self._held)
+            self._held = 0
 
     async def stream(self, limit_bytes: int) -> AsyncIterator[bytes]:
         """The body in pieces, for forms. Raises TooLarge once more than `limit_bytes` came, ClientGone when it is cut."""
@@ -149,6 +171,7 @@ class Exchange:
             if message["type"] == "http.disconnect":
                 raise ClientGone
             piece: bytes = message.get("body", b"")
+            self._hold(len(piece))
             size += len(piece)
             if size > limit_bytes:
                 raise _too_large(limit_bytes)

@@ -7,6 +7,7 @@ comes from elsewhere must go through `failures.header_value`.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 from urllib.parse import unquote
@@ -14,7 +15,11 @@ from urllib.parse import unquote
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from bascule.server.failures import to_reply
+from bascule.server.in_flight import no_room
+
 HEAD_S: Final = 15.0
+LINGER_S: Final = 2.0
 DATA: Final = "bascule.data"  # in a scope's state: the read that began with this request
 MOST_BYTES: Final = 16_384  # of a request that may be answered as a whole: larger ones come in pieces anyway
 
@@ -82,6 +87,7 @@ class Protocol(HttpToolsProtocol):
 
     head_since_s = 0.0  # loop time of the first byte of a head that is not complete; 0.0 without one
     _used_s = 0.0  # loop time of the last answer
+    _deaf = False  # told that it is not served: what still comes is thrown away
     _between = True  # no message has begun that has not ended
     _data: bytes | None = None  # what came last, if it began between messages
 
@@ -92,6 +98,8 @@ class Protocol(HttpToolsProtocol):
         self._answer: Callable[[bytes, Any], bytes | None] | None = getattr(self.app, "answer", None)
 
     def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            return
         if self._answer is not None and len(data) <= MOST_BYTES and self._is_idle():
             reply = self._answer(data, self.server_state.default_headers)
             if reply is not None:
@@ -102,6 +110,21 @@ class Protocol(HttpToolsProtocol):
             self._data = data
         super().data_received(data)
         self._data = None
+
+    def send_400_response(self, msg: str) -> None:
+        """Called for whatever breaks while a request is read: a want of memory is no fault of the request."""
+        error = sys.exc_info()[1]
+        if error is None or not isinstance(error.__context__, MemoryError):
+            super().send_400_response(msg)
+            return
+        told = to_reply(no_room())
+        head = (*self.server_state.default_headers, *told.headers, (b"content-type", told.content_type))
+        lines = [name + b": " + value + b"\r\n" for name, value in head]
+        length = b"content-length: %d\r\nconnection: close\r\n\r\n" % len(told.body)
+        self.transport.write(b"".join((STATUS_LINE[told.status], *lines, length, told.body)))
+        # Closed at once, what is still on its way would reset the connection, and the answer with it.
+        self._deaf = True
+        self.loop.call_later(LINGER_S, self.transport.close)
 
     def _is_idle(self) -> bool:
         """Everything asked for was answered, the client has read it, and another request may come."""

@@ -15,6 +15,12 @@ class ServerSettings(Section):
     )
     port: int = Field(8400, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
     max_body_bytes: int = Field(10_000_000, gt=0, description="Largest request body; uploads have their own limit.")
+    max_bodies_bytes: int = Field(
+        128_000_000,
+        gt=0,
+        description="Bodies of all callers together while they are read and answered; what is beyond it is told to come again."
+        " Bodies below 64 KB do not count.",
+    )
     max_upload_bytes: int = Field(50_000_000, gt=0, description="Largest uploaded document.")
     fetch_urls: bool = Field(
         False, description="Let holders of the scope ingest bring documents by public URL; see [fetcher]."

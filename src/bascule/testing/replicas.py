@@ -78,6 +78,7 @@ _CONFIG = """
 [server]
 port = 0
 drain_s = 1
+{server}
 [rag]
 enabled = false
 [gateway]
@@ -119,7 +120,9 @@ async def two_servers(
     """Two processes with a catalogue each and one state store (the text of its TOML table). `limits` names the models, each with
     the text of its limits. Processes that are left are killed at exit."""
     models = "".join(_MODEL.format(name=name, limits=text) for name, text in limits.items())
-    config = _CONFIG.format(url=upstream_url, timeout_s=timeout_s) + models + f"[state_store]\n{state_store}\n"
+    config = (
+        _CONFIG.format(url=upstream_url, timeout_s=timeout_s, server="") + models + f"[state_store]\n{state_store}\n"
+    )
     async with AsyncExitStack() as stack:
         started = [await stack.enter_async_context(_served(folder / name, config)) for name in ("a", "b")]
         first, second = [await _ready(process, key) for process, key in started]
@@ -127,9 +130,13 @@ async def two_servers(
 
 
 @asynccontextmanager
-async def one_server(folder: Path, upstream_url: str, *, timeout_s: float = 10.0) -> AsyncIterator[Server]:
-    """A process of its own with the model `fast`; killed at exit if it is left."""
-    config = _CONFIG.format(url=upstream_url, timeout_s=timeout_s) + _MODEL.format(name="fast", limits="")
+async def one_server(
+    folder: Path, upstream_url: str, *, timeout_s: float = 10.0, server: str = ""
+) -> AsyncIterator[Server]:
+    """A process of its own with the model `fast` and these lines of [server]; killed at exit if it is left."""
+    config = _CONFIG.format(url=upstream_url, timeout_s=timeout_s, server=server) + _MODEL.format(
+        name="fast", limits=""
+    )
     async with _served(folder, config) as (process, key):
         yield await _ready(process, key)
 

@@ -248,7 +248,7 @@ def _anthropic_events(body: dict[str, Any], fault: Fault, number: int) -> list[b
 async def fake_upstream() -> AsyncIterator[FakeUpstream]:
     """Runs on a free loopback port; `url` ends in /v1."""
     upstream = FakeUpstream()
-    app = web.Application()
+    app = web.Application(client_max_size=20_000_000)
     app.router.add_post("/v1/{path:.*}", upstream.handle)
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
