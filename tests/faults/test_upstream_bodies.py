@@ -14,7 +14,7 @@ from bascule.testing.after import CLIENTS, no_descriptor_leaked, resident_bytes,
 from bascule.testing.fault_proxy import Plan, canned, http_answer
 from bascule.testing.fault_world import fault_world
 
-DEADLINE_S = 1.5
+DEADLINE_S = 4.0
 OK = "ok"
 EMPTY = "empty"
 TIMEOUT = "upstream_timeout"

@@ -12,7 +12,7 @@ from bascule.testing.after import CLIENTS, no_descriptor_leaked, not_kept, nothi
 from bascule.testing.fault_proxy import HEALTHY, Plan, full_backlog, http_answer, self_signed_server
 from bascule.testing.fault_world import fault_world
 
-DEADLINE_S = 1.5
+DEADLINE_S = 3.0
 OK = "ok"
 TIMEOUT = "upstream_timeout"
 GONE = "upstream_unavailable"
