@@ -1,6 +1,7 @@
 """Ingest rate beside the embedder's own rate, in one run: documents in through the whole path, then the same texts embedded alone.
 
     make bench-ingest ARGS="--documents 200 --json out/ingest.json"
+    make bench-ingest ARGS="--documents 1500 --bytes 1000 --models none"     (words only)
 
 Rows: {"name", "documents", "chunks", "wall_s", "cpu_s", "chunks_per_s", "ratio"}; `ratio` is the whole path's rate over the
 embedder's own, measured on the very chunks that the path produced; `cpu_ratio` is the same by
@@ -16,6 +17,7 @@ import asyncio
 import json
 import os
 import pydoc_data.topics
+import random
 import sqlite3
 import tempfile
 import time
@@ -33,8 +35,11 @@ from bascule.settings import Exact
 WHO = system_principal("default")
 
 
-def items(count: int) -> list[SourceItem]:
-    """Each its own document: a topic taken again has its own name and its own first line."""
+def items(count: int, size: int = 0) -> list[SourceItem]:
+    """Each its own document: a topic taken again has its own name and its own first line. `size`: instead of a topic each, as many
+    bytes of them from a place of its own."""
+    if size:
+        return small(count, size)
     topics = sorted(pydoc_data.topics.topics.items())
     numbered = [
         (f"{name}-{copy}", f"Copy {copy}.\n\n{text}")
@@ -42,6 +47,19 @@ def items(count: int) -> list[SourceItem]:
         for name, text in topics
     ]
     return [SourceItem(external_id=n, name=f"{n}.txt", data=t.encode(), title=n) for n, t in numbered[:count]]
+
+
+def small(count: int, size: int) -> list[SourceItem]:
+    words = " ".join(text for _, text in sorted(pydoc_data.topics.topics.items())).split()
+    chance = random.Random(5)
+    made = []
+    for number in range(count):
+        parts = [f"Note {number}."]
+        while sum(map(len, parts)) < size:
+            at = chance.randrange(len(words) - 60)
+            parts.append(" ".join(words[at : at + chance.randrange(25, 60)]))
+        made.append(("\n\n".join(parts)[:size], f"note {number}"))
+    return [SourceItem(external_id=n, name=f"{n}.txt", data=t.encode(), title=n) for t, n in made]
 
 
 def cpu_s() -> float:
@@ -67,14 +85,14 @@ async def settle(app: App, given: list[SourceItem]) -> Any:
         await asyncio.sleep(0.25)
 
 
-async def ingest(app: App, count: int) -> dict[str, Any]:
+async def ingest(app: App, given: list[SourceItem]) -> dict[str, Any]:
     await settle(
         app,
         [SourceItem(external_id="warm", name="warm.txt", data=b"The first document loads the modules.", title="warm")],
     )
     before = len(await app.catalogue.live_chunk_ids("default"))
     wall, cpu = time.perf_counter(), cpu_s()
-    state = await settle(app, items(count))
+    state = await settle(app, given)
     wall, cpu = time.perf_counter() - wall, cpu_s() - cpu
     chunks = len(await app.catalogue.live_chunk_ids("default")) - before
     return {"documents": state.counts.get("indexed", 0), "chunks": chunks, "wall_s": wall, "cpu_s": cpu}
@@ -107,10 +125,10 @@ def rows_alone(texts: list[str], file: Path) -> dict[str, Any]:
     }
 
 
-def per_cpu(row: dict[str, Any], children: float, count: int, alone: dict[str, Any] | None) -> None:
+def per_cpu(row: dict[str, Any], children: float, given: list[SourceItem], alone: dict[str, Any] | None) -> None:
     row["children_cpu_s"] = children
     row["cpu_s"] += children
-    size = sum(len(item.data) for item in items(count))
+    size = sum(len(item.data) for item in given)
     row["documents_per_cpu_s"] = row["documents"] / row["cpu_s"]
     row["mb_per_cpu_s"] = size / 1e6 / row["cpu_s"]
     if alone is not None:
@@ -131,7 +149,7 @@ async def embed_alone(app: App, embedding_model: str) -> dict[str, Any]:
     return {"name": "embedder alone", "chunks": number, "wall_s": wall, "cpu_s": cpu, "chunks_per_s": number / wall}
 
 
-async def measure(count: int, models: Path) -> list[dict[str, Any]]:
+async def measure(given: list[SourceItem], models: Path) -> list[dict[str, Any]]:
     rows = []
     for model in ("minilm", None):
         if model and not (models / model).is_dir():
@@ -142,7 +160,7 @@ async def measure(count: int, models: Path) -> list[dict[str, Any]]:
             alone: dict[str, Any] | None = None
             settings = Exact(data=Path(folder) / "data", models_dir=models, rag={"embedding_model": model})
             async with open_app(settings, work=True) as app:
-                row = await ingest(app, count)
+                row = await ingest(app, given)
                 row["name"] = "ingest, embedding" if model else "ingest, lexical only"
                 row["chunks_per_s"] = row["chunks"] / row["wall_s"]
                 row["documents_per_s"] = row["documents"] / row["wall_s"]
@@ -153,17 +171,20 @@ async def measure(count: int, models: Path) -> list[dict[str, Any]]:
                 else:
                     rows.append(rows_alone(await chunk_texts(app), Path(folder) / "floor.sqlite"))
                 rows.append(row)
-            per_cpu(row, children_cpu_s() - children, count, alone)
+            per_cpu(row, children_cpu_s() - children, given, alone)
     return rows
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--documents", type=int, default=81)
+    arguments.add_argument(
+        "--bytes", type=int, default=0, help="of each document; 0: a topic of the language reference each"
+    )
     arguments.add_argument("--models", type=Path, default=Path(os.environ.get("BASCULE_MODELS_DIR", ".models")))
     arguments.add_argument("--json", type=Path)
     given = arguments.parse_args()
-    rows = asyncio.run(measure(given.documents, given.models))
+    rows = asyncio.run(measure(items(given.documents, given.bytes), given.models))
     for row in rows:
         print("  ".join(f"{k}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in row.items()))
     if given.json:

@@ -6,10 +6,6 @@ import asyncio
 import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 from tests.faults.rebuild_driver import settings
@@ -19,6 +15,7 @@ from bascule.core.connectors import SourceItem
 from bascule.core.principals import Principal, system_principal
 from bascule.core.rights import Rights
 from bascule.ops.doctor import agreement
+from bascule.testing.killing import killed
 from bascule.testing.running import until
 
 DRIVER = Path(__file__).with_name("rebuild_driver.py")
@@ -63,21 +60,6 @@ async def prepared(data: Path) -> None:
             if int(document.external_id[1:]) % 8 == 7:
                 await app.ingest.delete(WHO, document.id)
         await app.ingest.settle()
-
-
-def killed(data: Path, begun: Path, after_s: float) -> bool:
-    """Whether it was still at work."""
-    begun.unlink(missing_ok=True)
-    process = subprocess.Popen([sys.executable, str(DRIVER), str(data), str(begun)])
-    end_s = time.monotonic() + 60
-    while not begun.exists() and process.poll() is None:
-        assert time.monotonic() < end_s
-        time.sleep(0.002)  # waits for another process; the condition is checked, not the time
-    time.sleep(after_s)  # the instant is the point of this test
-    at_work = process.poll() is None
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    return at_work
 
 
 async def held(data: Path) -> int:
@@ -126,7 +108,7 @@ async def test_F18_the_rebuild_of_a_lost_index_killed_at_any_instant_goes_on_and
         data, begun = tmp_path / f"data{kills}", tmp_path / "begun"
         shutil.copytree(original, data)
         for _ in range(2):
-            at_work += await asyncio.to_thread(killed, data, begun, chance.uniform(0, 0.8))
+            at_work += await asyncio.to_thread(killed, DRIVER, data, begun, chance.uniform(0, 0.8))
             kills += 1
             partial += 0 < await held(data) < DOCUMENTS * 2 * 7 // 8
         await check(data)

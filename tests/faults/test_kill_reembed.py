@@ -6,10 +6,6 @@ import asyncio
 import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 from tests.faults.reembed_driver import settings
@@ -18,6 +14,7 @@ from bascule.bootstrap import App, init, open_app
 from bascule.core.connectors import SourceItem
 from bascule.core.principals import Principal, system_principal
 from bascule.core.rights import Rights
+from bascule.testing.killing import killed
 from bascule.testing.running import until
 
 DRIVER = Path(__file__).with_name("reembed_driver.py")
@@ -52,21 +49,6 @@ async def prepared(data: Path) -> None:
         assert app.reembed is not None
         await app.catalogue.pause_jobs(WHO, "collection", "docs")
         await app.reembed.start(WHO, "docs", "large")
-
-
-def killed(data: Path, begun: Path, after_s: float) -> bool:
-    """Whether it was still at work."""
-    begun.unlink(missing_ok=True)
-    process = subprocess.Popen([sys.executable, str(DRIVER), str(data), str(begun)])
-    end_s = time.monotonic() + 60
-    while not begun.exists() and process.poll() is None:
-        assert time.monotonic() < end_s
-        time.sleep(0.002)  # waits for another process; the condition is checked, not the time
-    time.sleep(after_s)  # the instant is the point of this test
-    at_work = process.poll() is None
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    return at_work
 
 
 async def finish(data: Path) -> None:
@@ -115,7 +97,7 @@ async def test_F18_I7_a_reembedding_killed_at_any_instant_goes_on_and_switches_o
         data, begun = tmp_path / f"data{kills}", tmp_path / "begun"
         shutil.copytree(original, data)
         for _ in range(min(2, KILLS)):
-            at_work += await asyncio.to_thread(killed, data, begun, chance.uniform(0, 0.4))
+            at_work += await asyncio.to_thread(killed, DRIVER, data, begun, chance.uniform(0, 0.4))
             kills += 1
             await check(data)
         await finish(data)

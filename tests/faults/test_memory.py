@@ -70,9 +70,10 @@ async def test_F16_large_requests_beyond_the_room_for_them_are_told_and_all_is_w
 
 def test_one_body_always_has_room_and_what_is_given_back_can_be_taken_again() -> None:
     room = InFlight(10)
-    room.take(25)
+    room.take(8, 0)
+    room.take(17, 8)
     with pytest.raises(ServerExhausted):
-        room.take(1)
+        room.take(1, 0)
     room.give(25)
-    room.take(10)
+    room.take(10, 0)
     assert room.held_bytes == 10

@@ -210,3 +210,11 @@ def test_messages_in_a_message_are_read_below_it_and_other_attachments_are_count
     ]
     assert parsed.removed == {"attachments": 1}
     assert "first words" in [block.text for block in eml.parser.parse(digest, "x").blocks]
+    listed = b"From: a@x.y\nContent-Type: multipart/mixed; boundary=A\n\n--A\nContent-Type: text/plain\n\nToday's topics\n\n--A\n"
+    parsed = eml.parser.parse(listed + digest.partition(b"\n")[2] + b"\n--A--\n", "x")
+    assert [b.text for b in parsed.blocks if b.kind == "paragraph"][-3:] == [
+        "Today's topics",
+        "To: b@x.y",
+        "first words",
+    ]
+    assert parsed.removed == {}

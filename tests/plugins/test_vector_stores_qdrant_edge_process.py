@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import select
 import signal
@@ -10,6 +11,7 @@ import threading
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.plugins.test_vector_stores_qdrant_edge import ENGINE_ALWAYS, compare, many, no_scan, start
 
@@ -17,6 +19,7 @@ from bascule.plugins.vector_stores.memory import MemoryVectorStore
 from bascule.plugins.vector_stores.qdrant_edge import EdgeVectorStore, keeping
 from bascule.plugins.vector_stores.qdrant_edge import served as serving_side
 from bascule.plugins.vector_stores.qdrant_edge.building import build
+from bascule.plugins.vector_stores.qdrant_edge.layout import EngineRefused, Within
 from bascule.plugins.vector_stores.qdrant_edge.served import Served
 
 
@@ -97,6 +100,42 @@ async def test_a_process_that_does_not_answer_is_ended_and_the_search_answered(
     with pytest.raises(ProcessLookupError):
         os.kill(stopped, 0)
     await store.close()
+
+
+async def test_an_answer_that_comes_too_late_answers_no_other_question(
+    served: tuple[InAProcess, MemoryVectorStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await served[0].close()
+    monkeypatch.setattr(serving_side, "ANSWER_S", 0.05)
+    monkeypatch.setattr(Served, "_end", lambda _: None)  # the instant between the silence and the end
+    (folder,) = (tmp_path / keeping.FOLDER).glob(f"{keeping.WHOLE}*")
+    engine = await asyncio.to_thread(serving_side.opened, folder)
+    within = Within((1,), frozenset({1}))
+    os.kill(engine.process_id, signal.SIGSTOP)
+    for _ in range(serving_side.CONNECTIONS):
+        with pytest.raises(EngineRefused):
+            engine.dense(np.ones(32, np.float32), within, 7, 64)
+    os.kill(engine.process_id, signal.SIGCONT)
+    for _ in range(serving_side.CONNECTIONS):
+        with pytest.raises(EngineRefused):
+            engine.dense(np.ones(32, np.float32), within, 5, 64)
+    engine.close()
+
+
+async def test_a_generation_that_cannot_be_opened_for_want_of_descriptors_is_kept(
+    served: tuple[InAProcess, MemoryVectorStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, _ = served
+    os.kill(store.process_id, signal.SIGKILL)
+    await asyncio.to_thread(store._keeper._held.generation._process.wait)  # type: ignore[union-attr]
+    with monkeypatch.context() as patch:
+        patch.setattr(keeping, "Served", _none_free)
+        assert not await store.mend()
+    assert await store.mend()
+
+
+def _none_free(_: Path) -> Served:
+    raise OSError(errno.EMFILE, "Too many open files")
 
 
 async def test_the_service_never_loads_the_engine_and_its_process_ends_with_it(

@@ -17,6 +17,10 @@ PLAIN = [
     "Which bikes come without a kickstand, and what is not covered?",
     "Who won World War II?",
     "NOT",
+    "How do I use CREATE TABLE IF NOT EXISTS?",
+    "What does MUST NOT mean in a standard?",
+    "How do I find rows where a column IS NOT NULL?",
+    "WHY DOES MY BIKE NOT BRAKE",
     'What is "?"',
     "pip install -U --no-deps",
 ]

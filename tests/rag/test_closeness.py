@@ -111,6 +111,7 @@ async def test_when_sentences_cannot_be_embedded_the_order_is_that_of_the_featur
     world.embedder = Failing()
     world.options = msgspec.structs.replace(world.options, sentence_weight=0.6)
     assert await _order(world) == expected
+    assert closeness.SENTENCES_FAILED in (await world.questions.answer(BOB, QUESTION)).degraded
 
 
 async def test_hidden_passages_change_nothing() -> None:

@@ -49,7 +49,7 @@ async def test_without_weight_the_fused_order_stays() -> None:
     world = World(options=RagOptions(rerank_weight=0))
     await world.add("a", "Refunds take five days.")
     hits = await world.questions.search(BOB, "refunds")
-    assert rerank("refunds", hits, weight=0, depth=5) == hits
+    assert rerank(read("refunds", [h.chunk for h in hits]), hits, weight=0, depth=5) == hits
 
 
 async def test_weights_come_from_the_visible_passages_alone() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -152,9 +151,7 @@ def _gone(count: int, out: Output) -> None:
 
 
 def _write(path: Path, lines: Iterable[str]) -> None:
-    """All of it or nothing, and readable by its owner alone: it repeats documents."""
-    beside = path.with_name(path.name + ".new")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:
-        file.writelines(lines)
-    beside.replace(path)
+    """Readable by its owner alone: it repeats documents."""
+    from bascule.db.files import write_whole
+
+    write_whole(path, "".join(lines).encode(), fresh=path.with_name(path.name + ".new"))

@@ -14,6 +14,7 @@ from typing import Final
 from bascule.core.blobs import UNREADABLE
 from bascule.core.errors import StorageError
 from bascule.core.ids import new_id
+from bascule.db.files import sync_folder
 
 _NAME: Final = re.compile(r"[0-9a-f-]{36}")
 
@@ -67,7 +68,7 @@ class FolderBlobs:
             self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.mkdir(mode=0o700, exist_ok=True)
             _write_all(folder, many)
-            _sync_folder(self._path)
+            sync_folder(self._path)
         except OSError as error:
             for file in targets:
                 with suppress(OSError):
@@ -116,11 +117,3 @@ def _write(handle: int, data: bytes) -> None:
     left = memoryview(data)
     while left:
         left = left[os.write(handle, left) :]
-
-
-def _sync_folder(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

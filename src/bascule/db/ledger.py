@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from bascule.core.errors import StorageError
+from bascule.db.files import sync_folder
 
 NAME: Final = "deletions.ledger"
 
@@ -52,7 +53,7 @@ class DeletionLedger:
             finally:
                 os.close(handle)
             if fresh:
-                _sync_folder(self._path.parent)
+                sync_folder(self._path.parent)
         except OSError as error:
             raise StorageError("The ledger of deletions cannot be written: is the disk full?") from error
 
@@ -86,11 +87,3 @@ def _is_torn(handle: int) -> bool:
 def _write(handle: int, data: bytes) -> None:
     while data:
         data = data[os.write(handle, data) :]
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

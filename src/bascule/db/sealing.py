@@ -19,6 +19,7 @@ import msgspec
 
 from bascule.core.errors import ConfigError
 from bascule.core.secret import Secret
+from bascule.db.files import write_whole
 
 if TYPE_CHECKING:  # the library is an extra
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -119,19 +120,8 @@ def reseal(folder: Path, seal: Seal) -> Iterator[tuple[str, Held]]:
         for name in names:
             held = seal.held(name, (folder / name).read_bytes())
             if held != wanted:
-                replace_secret(folder, name, seal.closed(name, opened[name]))
+                write_whole(folder / name, seal.closed(name, opened[name]), fresh=folder / f"{_FRESH}{name}")
             yield name, held
-
-
-def replace_secret(folder: Path, name: str, kept: bytes) -> None:
-    """All of it or nothing."""
-    fresh = folder / f"{_FRESH}{name}"
-    with open(fresh, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
-        file.write(kept)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(fresh, folder / name)
-    _sync(folder)
 
 
 @contextmanager
@@ -141,14 +131,6 @@ def _alone(folder: Path) -> Iterator[None]:
     try:
         fcntl.flock(at, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(at)
-
-
-def _sync(folder: Path) -> None:
-    at = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(at)
     finally:
         os.close(at)
 

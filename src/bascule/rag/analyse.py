@@ -20,10 +20,11 @@ from bascule.rag import words
 
 MOST: Final = 8  # of each kind: what is more is searched for as plain words
 _QUOTED: Final = re.compile(
-    r"(?P<minus>(?:(?<!\S)-|\bNOT\s+))?(?:\"([^\"]{2,200})\"|“([^”]{2,200})”|«([^»]{2,200})»|„([^“”]{2,200})[“”])"
+    r"(?P<minus>(?:(?<!\S)-|(?<!\S)(?<![A-Z][A-Z]\s)NOT\s+))?(?:\"([^\"]{2,200})\"|“([^”]{2,200})”|«([^»]{2,200})»|„([^“”]{2,200})[“”])"
 )
-_NOT_WORD: Final = re.compile(r"(?<!\S)NOT\s+([^\W_][\w-]*)")
-_CODE: Final = re.compile(r"(?<![\w.-])(?=[\w./-]*\d)(?=[\w./-]*[A-Z])[A-Za-z0-9]+(?:[-./_][A-Za-z0-9]+)*(?![\w-])")
+# A wish stands out: in IF NOT EXISTS, MUST NOT and WHY DOES IT NOT START other capitals come before it.
+_NOT_WORD: Final = re.compile(r"(?<!\S)(?<![A-Z][A-Z]\s)NOT\s+([^\W_][\w-]*)")
+_CODE: Final = re.compile(r"(?<![\w./-])(?=[\w./-]*\d)(?=[\w./-]*[A-Z])[A-Za-z0-9]+(?:[-./_][A-Za-z0-9]+)*(?![\w-])")
 _NO_CODE: Final = re.compile(r"\d+(?:st|nd|rd|th|s|[A-Z])?|Q[1-4]|[A-Z]\d?", re.IGNORECASE)
 
 
@@ -64,7 +65,10 @@ def analyse(query: str) -> Analysis:
 
 def fits(analysis: Analysis, chunk: VisibleChunk) -> bool:
     """Does it hold nothing that is to be left out?"""
-    return not analysis.excluded or not any(_holds(_flat(chunk), phrase) for phrase in analysis.excluded)
+    if not analysis.excluded:
+        return True
+    text = _flat(chunk)
+    return not any(_holds(text, phrase) for phrase in analysis.excluded)
 
 
 def exact_first(analysis: Analysis, hits: Sequence[Hit]) -> list[Hit]:

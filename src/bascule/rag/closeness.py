@@ -28,6 +28,7 @@ from bascule.rag.sentences import Sentence
 logger = logging.getLogger(__name__)
 
 _SCALED: Final = "onnx:minilm:"  # the embedding model whose cosines the weights were chosen on
+SENTENCES_FAILED: Final = "sentences_failed"
 KEPT: Final = 8192  # vectors of sentences in memory: about 13 MB at 384 dimensions
 _EACH: Final = 2  # sentences read of each passage
 
@@ -90,19 +91,21 @@ class Closeness:
             self._kept.popitem(last=False)
 
     async def order(
-        self, ask: Inquiry, query: str, retrieved: Retrieved, hits: Sequence[Hit], facts: dict[str, Any]
+        self, ask: Inquiry, reading: rerank.Reading, retrieved: Retrieved, hits: Sequence[Hit], facts: dict[str, Any]
     ) -> list[Hit]:
         """The best passages by their nearest sentence too, the rest as they were. Scores stay 0..1 and never rise."""
         depth, weight = self._options.sentence_passages, self._options.sentence_weight
         head = list(hits[:depth])
         if len(head) < 2 or not weight or not scaled(retrieved.embedder):
             return list(hits)
-        likely = _likely(query, hits[: self._options.rerank_depth], depth)
+        likely = _likely(reading, head)
         cosines = await self.cosines(
             ask, retrieved, likely, timeout_s=self._options.sentence_timeout_s, share=STEP_SHARE
         )
         facts["sentences"] = len(cosines)
         if not cosines:
+            if likely:
+                facts["lacks"] = [SENTENCES_FAILED]
             return list(hits)
         nearest: dict[str, float] = {}
         for (chunk_id, _), cosine in cosines.items():
@@ -118,11 +121,10 @@ def _mixed(hit: Hit, nearest: dict[str, float], weight: float) -> Hit:
     return msgspec.structs.replace(hit, score=(1 - weight) * hit.score + weight * cosine, parts=parts)
 
 
-def _likely(query: str, hits: Sequence[Hit], depth: int) -> list[tuple[VisibleChunk, Sentence]]:
-    """Of each of the first passages, the sentences that cover most of the question."""
-    reading = rerank.read(query, [h.chunk for h in hits])
+def _likely(reading: rerank.Reading, hits: Sequence[Hit]) -> list[tuple[VisibleChunk, Sentence]]:
+    """Of each passage, the sentences that cover most of the question."""
     found = []
-    for hit in hits[:depth]:
+    for hit in hits:
         chunk = hit.chunk
         covered = [
             (-words.cover(reading.weights, reading.roots(s.text)), s.start, s)

@@ -6,6 +6,8 @@ itself, read through the catalogue for the principal who asks: of the document's
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from bascule.core.catalogue import Passages
 from bascule.core.documents import VisibleChunk
 from bascule.core.errors import NotFound
@@ -14,9 +16,16 @@ from bascule.rag.prompt import Packed, cost
 
 
 async def expand(
-    passages: Passages, principal: Principal, packed: Packed, *, around: int, budget_tokens: int
+    passages: Passages,
+    principal: Principal,
+    packed: Packed,
+    *,
+    around: int,
+    budget_tokens: int,
+    keep: Callable[[VisibleChunk], bool] = lambda _: True,
 ) -> Packed:
-    """Up to `around` passages before and after each chosen one, best first, in reading order; the chosen all stay."""
+    """Up to `around` passages before and after each chosen one that `keep` lets in, best first, in reading order; the chosen all
+    stay."""
     if around < 1:
         return packed
     groups: list[list[VisibleChunk]] = [[chunk] for chunk in packed.chosen]
@@ -25,7 +34,7 @@ async def expand(
     for group in groups:
         for chunk in await _section(passages, principal, group[0], around):
             price = cost(chunk)
-            if chunk.id not in taken and tokens + price <= budget_tokens:
+            if chunk.id not in taken and keep(chunk) and tokens + price <= budget_tokens:
                 taken.add(chunk.id)
                 tokens += price
                 group.append(chunk)

@@ -142,6 +142,7 @@ class Finder:
                 packed,
                 around=options.expand,
                 budget_tokens=options.prompt_tokens,
+                keep=lambda chunk: fits(ask.analysis, chunk),
             )
             facts |= {
                 "chunk_ids": [c.id for c in packed.chosen],

@@ -34,10 +34,11 @@ class Reordering:
     async def order(self, ask: Inquiry, query: str, retrieved: Retrieved, facts: dict[str, Any]) -> list[Hit]:
         """Best first; scores 0..1 that never rise along the list. `facts` takes "asked" and, when it failed, "lacks"."""
         options = self._options
-        featured = rerank.rerank(query, retrieved.hits, weight=options.rerank_weight, depth=options.rerank_depth)
+        reading = rerank.read(query, [hit.chunk for hit in retrieved.hits[: options.rerank_depth]])
+        featured = rerank.rerank(reading, retrieved.hits, weight=options.rerank_weight, depth=options.rerank_depth)
         head = featured[: options.rerank_depth]
         if self._reranker is None:
-            return await self._closeness.order(ask, query, retrieved, featured, facts)
+            return await self._closeness.order(ask, reading, retrieved, featured, facts)
         if len(head) < 2:
             return featured
         chunks = [hit.chunk for hit in head]

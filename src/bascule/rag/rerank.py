@@ -65,11 +65,11 @@ def heading(chunk: VisibleChunk) -> str:
     return " \n ".join((chunk.title, *chunk.heading_path))
 
 
-def rerank(question: str, hits: Sequence[Hit], *, weight: float, depth: int) -> list[Hit]:
-    """The first `depth` hits reordered, the rest after them as they were. Scores stay 0..1 and never rise along the list."""
+def rerank(reading: Reading, hits: Sequence[Hit], *, weight: float, depth: int) -> list[Hit]:
+    """The first `depth` hits (those the reading was made with) reordered, the rest after them as they were. Scores stay 0..1 and
+    never rise along the list."""
     if not hits or weight <= 0:
         return list(hits)
-    reading = read(question, [h.chunk for h in hits[:depth]])
     head = [_mixed(h, feature_score(reading, h.chunk), weight) for h in hits[:depth]]
     head.sort(key=lambda h: (-h.score, h.chunk.id))
     floor = head[-1].score

@@ -145,9 +145,10 @@ class Retriever:
         return {chunk_id: chunk for chunk_id, chunk in visible.items() if search.keep(chunk)}
 
     async def _propose(self, search: _Search, limit: int) -> Proposals:
+        left_s = search.deadline.check()
         found = asyncio.gather(self._dense(search, limit), self._lexical(search, limit))
         try:
-            dense, lexical = await _in_time(found, search.deadline.check())
+            dense, lexical = await _in_time(found, left_s)
         except TimeoutError:
             raise StorageError("The index did not answer in time.") from None
         return Proposals(dense, lexical)

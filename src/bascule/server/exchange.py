@@ -151,7 +151,7 @@ class Exchange:
     def _hold(self, count: int) -> None:
         """Raises ServerExhausted when bodies take all the room there is for them."""
         if self._in_flight is not None and count:
-            self._in_flight.take(count)
+            self._in_flight.take(count, self._held)
             self._held += count
 
     def forget(self) -> None:

@@ -13,9 +13,10 @@ class InFlight:
         self._most_bytes = most_bytes
         self.held_bytes = 0
 
-    def take(self, count: int) -> None:
-        """Raises ServerExhausted when there is no room beside what others hold."""
-        if self.held_bytes and self.held_bytes + count > self._most_bytes:
+    def take(self, count: int, own: int) -> None:
+        """`own`: what this body holds already; alone it always has room. Raises ServerExhausted when there is none beside what
+        others hold."""
+        if self.held_bytes > own and self.held_bytes + count > self._most_bytes:
             raise no_room()
         self.held_bytes += count
 

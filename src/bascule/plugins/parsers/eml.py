@@ -9,7 +9,7 @@ from __future__ import annotations
 import email
 import email.policy
 from collections import Counter
-from email.message import EmailMessage
+from email.message import EmailMessage, MIMEPart
 from typing import Final
 
 from bascule.core.errors import IngestError
@@ -17,6 +17,7 @@ from bascule.core.parsing import Block, ParsedDocument, Parser
 from bascule.plugins.parsers._html import HtmlParser
 
 _HEADERS: Final = ("From", "To", "Cc", "Date")
+_INSIDE: Final = ("message/rfc822", "multipart/digest")  # read, not attachments
 _MAX_PARTS: Final = 500
 _MAX_HEADER_CHARS: Final = 500
 _DAMAGED: Final = (
@@ -60,10 +61,13 @@ def _head(message: EmailMessage, level: int) -> list[Block]:
     return [*blocks, Block(kind="paragraph", text="\n".join(lines))] if lines else blocks
 
 
-def _messages_in(message: EmailMessage, removed: Counter[str], level: int) -> list[Block]:
+def _messages_in(message: MIMEPart, removed: Counter[str], level: int) -> list[Block]:
+    """Those attached, and those of a digest, which mailing lists put a multipart deeper."""
     blocks: list[Block] = []
     for part in message.iter_parts() if message.is_multipart() else ():
-        if part.get_content_type() == "message/rfc822":
+        if part.get_content_type() == "multipart/digest":
+            blocks += _messages_in(part, removed, level)
+        elif part.get_content_type() == "message/rfc822":
             inner = part.get_content()
             blocks += [*_head(inner, level), *_body(inner, removed)]
             blocks += _messages_in(inner, removed, min(level + 1, 6))
@@ -76,7 +80,7 @@ def _header(message: EmailMessage, name: str) -> str:
 
 def _body(message: EmailMessage, removed: Counter[str]) -> list[Block]:
     body = message.get_body(preferencelist=("html", "plain"))
-    removed["attachments"] += sum(part.get_content_type() != "message/rfc822" for part in message.iter_attachments())
+    removed["attachments"] += sum(part.get_content_type() not in _INSIDE for part in message.iter_attachments())
     if body is None:
         return []
     content = body.get_content()

@@ -109,8 +109,8 @@ class EdgeVectorStore(SqliteVectorStore):
                 await self.mend()
                 if await asyncio.to_thread(self._due):
                     await self.build()
-            except StorageError as error:
-                log.warning("no search generation could be built: %s", error.message)
+            except (StorageError, OSError) as error:
+                log.warning("no search generation could be built: %s", getattr(error, "message", type(error).__name__))
             await asyncio.sleep(CHECK_S)
 
     def _due(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -33,6 +34,11 @@ MODULE: Final = "bascule.plugins.vector_stores.qdrant_edge.building"
 
 RESTART_S: Final = 2.0  # doubled with every further death of a generation's process
 RESTART_MOST_S: Final = 300.0
+RESTARTS_MOST: Final = 10  # counted; by then it rests for as long as it ever does
+
+WANTS: Final = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
+)  # of the machine, no fault of the files
 
 CHANGED: Final = "SELECT count(*), coalesce(sum(chunk_id IS NULL), 0) FROM slot WHERE seq > ?"
 
@@ -165,7 +171,7 @@ class Keeper:
             log.warning("the search engine's process ended; searches go on without until it is started again")
         if held.restarts and now_s - self._died_s < min(RESTART_MOST_S, RESTART_S * 2.0**held.restarts):
             return False
-        return self._open(held.generation.folder, held.restarts + 1)
+        return self._open(held.generation.folder, min(held.restarts + 1, RESTARTS_MOST))
 
     def close(self) -> None:
         with self._lock:
@@ -195,8 +201,10 @@ class Keeper:
         """Let it answer if it is of this index and newer than what answers now; remove it otherwise."""
         try:
             generation = self._opener(path)
-        except (StorageError, OSError, ValueError, sqlite3.Error):
-            if not self._closed:
+        except (StorageError, OSError, ValueError, sqlite3.Error) as error:
+            if isinstance(error, OSError) and error.errno in WANTS:
+                log.warning("a search generation could not be opened for want of memory or descriptors; it is kept")
+            elif not self._closed:
                 log.warning("a search generation could not be opened; it is built again")
                 self._replace(None, remove=True, only=path)
                 shutil.rmtree(path, ignore_errors=True)
@@ -231,9 +239,12 @@ class Keeper:
         with self._lock:
             if only is not None and (self._held is None or self._held.generation.folder != only):
                 return
-            before, self._held = self._held, held
+            late = held if self._closed else None  # it was closed while this one opened
+            before, self._held = self._held, None if self._closed else held
         if before is not None:
             before.leave(remove=remove)
+        if late is not None:
+            late.leave()
 
 
 def _changed(connection: sqlite3.Connection, since: int) -> tuple[int, int]:

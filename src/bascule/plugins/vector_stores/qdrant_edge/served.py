@@ -113,7 +113,7 @@ class Served:
                 wire.send(connection, question)
             reply = self._reply(connection)
         finally:
-            self._idle.put(connection)
+            self._idle.put(connection)  # a closed one, too: whoever takes it learns that the engine is gone
         if not isinstance(reply, wire.Found):
             raise EngineRefused("The search engine refused.")
         return reply
@@ -122,6 +122,7 @@ class Served:
         try:
             reply = wire.replies.decode(wire.receive(connection))
         except (EOFError, OSError, msgspec.DecodeError) as error:
+            connection.close()  # what may still come on it answers no later question
             self._end()
             raise EngineRefused("The search engine is gone.") from error
         if isinstance(reply, wire.Refused):
