@@ -272,6 +272,8 @@ async def one_set(name: str, folder: Path, embedder: Embedder | None, sample: in
         collection, asked = _load(folder)
     except (ConfigError, OSError) as error:
         return [{"bench": "quality", "set": name, "skipped": str(error)}]
+    if collection.warning:
+        print(collection.warning)
     async with AsyncExitStack() as stack:
         data = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         resources = Resources(http=cast(HttpClient, None), data=data, models=MODELS, secret=lambda reference: reference)

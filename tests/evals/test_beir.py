@@ -54,8 +54,39 @@ def test_judgements_of_other_ids_are_refused(tmp_path: Path) -> None:
 
 
 def test_judgements_that_all_name_one_document_are_refused_as_damaged(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"All 3 judgements .* the same document, 'a', for 2 different queries"):
+    with pytest.raises(
+        ConfigError, match=r"qrels\.tsv, line 2: all 3 judgements .* the same document, 'a' .* 2 different queries"
+    ):
         beir.read(_folder(tmp_path, "query-id\tcorpus-id\tscore\n1\ta\t1\n1\ta\t1\n2\ta\t1\n", "qrels.tsv"))
+
+
+def test_judgements_of_documents_that_are_not_there_are_left_out_and_the_first_is_named(tmp_path: Path) -> None:
+    rows = "query-id\tcorpus-id\tscore\n1\ta\t1\n1\tgone\t1\n2\tlost\t0\n2\tb\t1\n2\tgone\t1\n"
+    found = beir.read(_folder(tmp_path, rows, "qrels.tsv"))
+    assert found.relevant == {"1": frozenset("a"), "2": frozenset("b")}
+    assert found.warning.startswith(f"{tmp_path / 'qrels.tsv'}, line 3: document 'gone' is not in corpus.jsonl. 2 of 5")
+    assert beir.read(_folder(tmp_path, _tsv(), "qrels.tsv")).warning == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("qrels.tsv", "query-id\tcorpus-id\tscore\n1\ta\n"),
+        ("qrels.jsonl", '\n{"query-id": "1", "corpus-id": "a"}\n'),
+        ("qrels/test.tsv", "query-id\tcorpus-id\tscore\n1\ta\thigh\n"),
+    ],
+)
+def test_a_row_that_is_no_judgement_is_named(tmp_path: Path, name: str, text: str) -> None:
+    with pytest.raises(ConfigError, match="line 2: not a query-id, a corpus-id and a score"):
+        beir.read(_folder(tmp_path, text, name))
+
+
+def test_the_sample_whose_judgements_all_name_one_document_is_told_with_its_line() -> None:
+    folder = Path(__file__).parents[3] / "shared" / "data" / "retrieval" / "cranfield"
+    if not folder.is_dir():
+        pytest.skip(f"no sample data in {folder}")
+    with pytest.raises(ConfigError, match=r"qrels\.jsonl, line 1: all 1837 .* '0' \(which is not in corpus"):
+        beir.read(folder)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -59,6 +59,8 @@ def rank(
     names = ("ndcg_at_10", "recall_at_10", "mrr")
     floors = [floor_of(text, names) for text in fail_under or ()]
     asked, out = beir.chosen(found, sample, seed), Output(json_mode)
+    if found.warning:
+        out.note(f"warning: {found.warning}")
     cases: list[EvalCase] = []
 
     async def measure(backend: Backend) -> str | None:

@@ -29,11 +29,22 @@ class Passage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Collection(msgspec.Struct, frozen=True, kw_only=True):
-    """`relevant`: query id -> corpus ids; only queries with at least one are kept in `queries`."""
+    """`relevant`: query id -> corpus ids; only queries with at least one are kept in `queries`. `warning`: what of the judgements
+    could not be used, the first place, and what to do; "" when all could."""
 
     passages: tuple[Passage, ...]
     queries: dict[str, str]
     relevant: dict[str, frozenset[str]]
+    warning: str = ""
+
+
+class Judgement(msgspec.Struct, frozen=True):
+    """`place`: the file and the line."""
+
+    query: str
+    document: str
+    score: float
+    place: str
 
 
 class RankingReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,16 +64,34 @@ def read(folder: Path) -> Collection:
     )
     texts = {str(row["_id"]): str(row["text"]) for row in _rows(folder / "queries.jsonl")}
     known = {p.id for p in passages}
-    relevant: dict[str, set[str]] = {}
     judgements = list(_judgements(folder))
-    _refuse_useless(folder, judgements, known)
-    for query, document, score in judgements:
-        if score > 0 and document in known and query in texts:
-            relevant.setdefault(query, set()).add(document)
+    _refuse_useless(judgements, known)
+    unknown = [j for j in judgements if j.score > 0 and j.document not in known]
+    relevant: dict[str, set[str]] = {}
+    for each in judgements:
+        if each.score > 0 and each.document in known and each.query in texts:
+            relevant.setdefault(each.query, set()).add(each.document)
     if not relevant:
-        raise ConfigError(f"The judgements in {folder} name no query and document that are there.")
-    queries = {query: texts[query] for query in texts if query in relevant}
-    return Collection(passages=passages, queries=queries, relevant={q: frozenset(d) for q, d in relevant.items()})
+        why = (
+            _left_out(unknown, judgements) or "Their query ids are not those of queries.jsonl, or no score is above 0."
+        )
+        raise ConfigError(f"The judgements in {folder} name no query and document that are there. {why}")
+    return Collection(
+        passages=passages,
+        queries={query: texts[query] for query in texts if query in relevant},
+        relevant={query: frozenset(documents) for query, documents in relevant.items()},
+        warning=_left_out(unknown, judgements),
+    )
+
+
+def _left_out(unknown: Sequence[Judgement], judgements: Sequence[Judgement]) -> str:
+    if not unknown:
+        return ""
+    return (
+        f"{unknown[0].place}: document {unknown[0].document!r} is not in corpus.jsonl. {len(unknown)} of {len(judgements)} "
+        "judgements name such a document and are left out, which makes recall look better than it is: "
+        "use the whole corpus, or the ids that it has."
+    )
 
 
 async def run(collection: Collection, search: Search, *, sample: int | None = None, seed: int = 0) -> RankingReport:
@@ -99,6 +128,11 @@ def report(judged: Sequence[Mapping[str, float]]) -> RankingReport:
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    for _, row in _numbered(path):
+        yield row
+
+
+def _numbered(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
@@ -106,30 +140,44 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
-                yield msgspec.json.decode(line, type=dict[str, Any])
+                yield number, msgspec.json.decode(line, type=dict[str, Any])
             except msgspec.DecodeError as error:
                 raise ConfigError(f"{path}, line {number}: {error}.") from None
 
 
-def _refuse_useless(folder: Path, judgements: Sequence[tuple[str, str, float]], known: AbstractSet[str]) -> None:
+def _refuse_useless(judgements: Sequence[Judgement], known: AbstractSet[str]) -> None:
     """A file whose every row names one document was written wrongly: figures made from it would mean nothing."""
-    named, queries = {document for _, document, _ in judgements}, {query for query, _, _ in judgements}
+    named, queries = {j.document for j in judgements}, {j.query for j in judgements}
     if len(named) == 1 and len(queries) > 1 and len(known) > 1:
+        first = judgements[0]
+        there = "is in" if first.document in known else "is not in"
         raise ConfigError(
-            f"All {len(judgements)} judgements in {folder} name the same document, {next(iter(named))!r}, for "
-            f"{len(queries)} different queries: the file is damaged, and nothing can be measured with it."
+            f"{first.place}: all {len(judgements)} judgements name the same document, {first.document!r} (which {there} "
+            f"corpus.jsonl), for {len(queries)} different queries: the file is damaged, and nothing can be measured with it. "
+            "Get the judgements again from where the set is published."
         )
 
 
-def _judgements(folder: Path) -> Iterator[tuple[str, str, float]]:
-    if (folder / "qrels.jsonl").exists():
-        for row in _rows(folder / "qrels.jsonl"):
-            yield str(row["query-id"]), str(row["corpus-id"]), float(row["score"])
-        return
-    path = next((p for p in (folder / "qrels.tsv", folder / "qrels" / "test.tsv") if p.exists()), None)
+def _judgements(folder: Path) -> Iterator[Judgement]:
+    """Raises ConfigError naming the line that is no judgement."""
+    names = ("qrels.jsonl", "qrels.tsv", "qrels/test.tsv")
+    path = next((folder / name for name in names if (folder / name).exists()), None)
     if path is None:
         raise ConfigError(f"{folder} has no qrels.jsonl, qrels.tsv or qrels/test.tsv.")
+    for number, fields in _fields(path):
+        try:
+            query, document, score = fields
+            yield Judgement(str(query), str(document), float(score), f"{path}, line {number}")
+        except (TypeError, ValueError):
+            raise ConfigError(f"{path}, line {number}: not a query-id, a corpus-id and a score.") from None
+
+
+def _fields(path: Path) -> Iterator[tuple[int, Sequence[Any]]]:
+    if path.suffix == ".jsonl":
+        for number, row in _numbered(path):
+            yield number, [row.get(name) for name in ("query-id", "corpus-id", "score")]
+        return
     with path.open(encoding="utf-8", newline="") as lines:
-        for record in csv.reader(lines, delimiter="\t"):
-            if len(record) >= 3 and record[0] != "query-id":
-                yield record[0], record[1], float(record[2])
+        for number, record in enumerate(csv.reader(lines, delimiter="\t"), 1):
+            if record and record[0] != "query-id":
+                yield number, record[:3]
