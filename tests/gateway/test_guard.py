@@ -86,6 +86,14 @@ async def test_a_field_name_that_occurs_inside_is_no_duplicate() -> None:
     await bench(ScriptedModel()).gateway.chat(request("x", user="u", metadata={"model": "m", "messages": 1}), call())
 
 
+async def test_a_label_of_the_end_user_is_kept_without_what_a_database_refuses_to_read() -> None:
+    chat, embedding = call(), call()
+    await bench(ScriptedModel()).gateway.chat(request("x", user="a\0b"), chat)
+    asked = EmbeddingRequest(model="fast", texts=("a",), user="\0c" + "d" * 300)
+    await bench(ScriptedModel()).gateway.embed(asked, embedding)
+    assert (chat.end_user, embedding.end_user) == ("ab", "c" + "d" * 254)
+
+
 @pytest.mark.parametrize("texts", [(), ("",), ("a", "")])
 async def test_texts_to_embed_must_be_there(texts: tuple[str, ...]) -> None:
     with pytest.raises(InvalidRequest):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -23,7 +24,14 @@ class UsageRow(msgspec.Struct, frozen=True, kw_only=True):
     cost_usd: float
 
 
+class UsageRows(msgspec.Struct, frozen=True):
+    """`more`: there are older rows than these, so that sums over `rows` fall short."""
+
+    rows: Sequence[UsageRow]
+    more: bool = False
+
+
 class Usage(Protocol):
-    async def usage(self, principal: Principal, since_s: float) -> list[UsageRow]:
+    async def usage(self, principal: Principal, since_s: float) -> UsageRows:
         """Newest day first: of the principal's own calls since then, or of all of the tenant's for an admin."""
         ...

@@ -55,7 +55,8 @@ def to_json(value: Any) -> str:
     try:
         return msgspec.json.encode(value, order="deterministic").decode()
     except UnicodeEncodeError:  # a lone surrogate somewhere: see `tables.SafeText`
-        text = json.dumps(msgspec.to_builtins(value), ensure_ascii=False, sort_keys=True)
+        plain = msgspec.to_builtins(value)
+        text = json.dumps(plain, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
         return text.encode("utf-8", "replace").decode()
 
 

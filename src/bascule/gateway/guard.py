@@ -54,7 +54,7 @@ class Guard:
         if sum(map(len, request.texts)) > self._options.max_request_bytes:
             raise TooLarge("The texts are too large.", param="input")
         if request.user:
-            call.end_user = request.user[:MAX_LABEL_CHARS]
+            call.end_user = _label(request.user)
         return await self._next.embed(request, call)
 
     def _route(self, model: str, call: Call) -> Route:
@@ -80,8 +80,13 @@ class Guard:
         check(view)
         label = view.get("user") or view.get("safety_identifier") or _user_of(view.get("metadata"))
         if isinstance(label, str):
-            call.end_user = label[:MAX_LABEL_CHARS]
+            call.end_user = _label(label)
         _check_duplicates(view, body)
+
+
+def _label(text: str) -> str:
+    """As it is kept: Postgres reads no NUL."""
+    return text[:MAX_LABEL_CHARS].replace("\0", "")
 
 
 def _user_of(metadata: object) -> object:

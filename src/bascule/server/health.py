@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -47,7 +47,10 @@ class UsageQuery(Body, frozen=True, kw_only=True):
 
 
 class UsageList(msgspec.Struct, frozen=True):
-    data: list[UsageRow]
+    """`more`: there were too many rows; the oldest are left out, and sums fall short."""
+
+    data: Sequence[UsageRow]
+    more: bool
     object: str = "list"
 
 
@@ -94,7 +97,8 @@ async def show_usage(inquiry: Inquiry) -> UsageList:
     """GET /v1/usage."""
     asked: UsageQuery = inquiry.query
     since_s = (time.time() // _DAY_S - (asked.days - 1)) * _DAY_S
-    return UsageList(await inquiry.app.catalogue.usage(inquiry.principal, since_s))
+    found = await inquiry.app.catalogue.usage(inquiry.principal, since_s)
+    return UsageList(found.rows, found.more)
 
 
 HEALTH_ROUTES: Final[tuple[Route, ...]] = (
