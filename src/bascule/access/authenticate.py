@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import logging
 import time
+from collections.abc import Mapping, Sequence, Set
 from datetime import datetime
 from typing import Final
 
@@ -19,7 +20,9 @@ from bascule.core.principals import Principal
 log = logging.getLogger(__name__)
 
 STALE_AFTER_S: Final = 10.0
+MOST_AT_ONCE: Final = 1_000
 _MAX_CREDENTIAL_CHARS: Final = 512
+_Who = tuple[str, str]  # (tenant, subject)
 
 
 class _Entry(msgspec.Struct, frozen=True):
@@ -39,13 +42,44 @@ class Authenticator:
         self._keys = keys
         self._entries: dict[bytes, _Entry] = {}
         self._by_id: dict[str, KeyRecord] = {}
-        self._directory: dict[tuple[str, str], frozenset[str]] = {}
-        self._off: frozenset[tuple[str, str]] = frozenset()
+        self._hashes: dict[_Who, list[bytes]] = {}
+        self._directory: dict[_Who, frozenset[str]] = {}
+        self._off: frozenset[_Who] = frozenset()
         self._mark: str | None = None
         self._fresh_at_s: float | None = None  # None: nobody watches, so `refresh` alone decides
+        self._turn = asyncio.Lock()  # or a slow look would put back what a later one has taken away
 
     async def refresh(self) -> None:
         """Read keys and memberships again. Raises StorageError; what was known stays."""
+        async with self._turn:
+            await self._read_all()
+
+    async def refresh_some(self, tenant: str, subjects: Set[str]) -> None:
+        """Read again what concerns these users: all that their directory changed. Raises StorageError."""
+        if len(subjects) > MOST_AT_ONCE:
+            await self.refresh()
+            return
+        async with self._turn:
+            found = await self._keys.standing(tenant, subjects)
+            whose = {(tenant, subject) for subject in subjects}
+            for who in whose:
+                self._directory.pop(who, None)
+            self._directory |= {(tenant, subject): groups for subject, groups in found.groups.items()}
+            self._off = (self._off - whose) | {(tenant, subject) for subject in found.off}
+            self._put_keys(whose, [record for record in found.keys if record.subject not in found.off])
+
+    def _put_keys(self, whose: set[_Who], records: Sequence[KeyRecord]) -> None:
+        had = {hashed: self._entries.pop(hashed) for who in whose for hashed in self._hashes.pop(who, ())}
+        for entry in had.values():
+            self._by_id.pop(entry.record.id, None)
+        for record in records:
+            hashed, entry = bytes.fromhex(record.secret_hash), _entry(record, self._directory)
+            entry = had[hashed] if had.get(hashed) == entry else entry
+            self._entries[hashed] = entry
+            self._by_id[record.id] = entry.record
+            self._hashes.setdefault((record.tenant, record.subject), []).append(hashed)
+
+    async def _read_all(self) -> None:
         mark = await self._keys.change_mark()  # first: a change during the reads is then seen by the next look
         records = await self._keys.active_keys()
         directory, off = await self._keys.all_memberships(), await self._keys.inactive_subjects()
@@ -56,6 +90,9 @@ class Authenticator:
         kept = {hashed: was for hashed, was in self._entries.items() if found.get(hashed) == was}
         self._entries = found | kept
         self._by_id = {entry.record.id: entry.record for entry in self._entries.values()}
+        self._hashes = {}
+        for hashed, entry in self._entries.items():
+            self._hashes.setdefault((entry.record.tenant, entry.record.subject), []).append(hashed)
         self._directory, self._off = directory, off
         self._mark = mark
 
@@ -138,7 +175,7 @@ def _credential(authorization: str | None) -> str:
     return credential
 
 
-def _entry(record: KeyRecord, directory: dict[tuple[str, str], frozenset[str]]) -> _Entry:
+def _entry(record: KeyRecord, directory: Mapping[_Who, frozenset[str]]) -> _Entry:
     """A key's groups only narrow its subject's groups in the directory; a key that speaks for no person has its own."""
     groups = record.groups
     if record.subject:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
-import msgspec
-
+from bascule.core.audit import listed_names
 from bascule.core.catalogue import AuditLog
 from bascule.core.errors import InvalidRequest, ScopeMissing
 from bascule.core.principals import SCOPE_ADMIN, Principal
@@ -35,7 +34,7 @@ class DirectoryService:
         _admin(principal)
         _checked("group", [group.name, *group.groups])
         _checked("user", group.users)
-        facts = {"users": sorted(group.users), "groups": sorted(group.groups)}
+        facts = listed_names("users", group.users) | listed_names("groups", group.groups)
         await self._audit.audit(principal, "group.put", group.name, facts)
         await self._directory.put_group(principal, group)
 
@@ -44,7 +43,10 @@ class DirectoryService:
         _admin(principal)
         _checked("group", [name, *change.add_groups, *change.remove_groups])
         _checked("user", [*change.add_users, *change.remove_users])
-        await self._audit.audit(principal, "group.patch", name, msgspec.to_builtins(change))
+        facts: dict[str, Any] = {}
+        for fact in GroupChange.__struct_fields__:
+            facts |= listed_names(fact, getattr(change, fact))
+        await self._audit.audit(principal, "group.patch", name, facts)
         await self._directory.patch_group(principal, name, change)
 
     async def set_active(self, principal: Principal, name: str, active: bool) -> None:

@@ -13,7 +13,7 @@ import msgspec
 
 from bascule.core.errors import InvalidRequest
 from bascule.core.rights import parse_mark
-from bascule.core.scim import Field, GroupEdit, ScimGroup, ScimInvalid, ScimUser
+from bascule.core.scim import SCHEMA, Field, GroupEdit, ScimGroup, ScimInvalid, ScimUser
 
 KEPT: Final = ("displayName", "name", "emails")
 _TEXT_CHARS: Final = 1_000
@@ -27,6 +27,12 @@ _FIELDS: Final[Mapping[str, Field]] = {
 }
 _MEMBER: Final = re.compile(r'members\[\s*value\s+eq\s+("(?:[^"\\]|\\.)*")\s*\]', re.IGNORECASE)
 _EMAIL: Final = re.compile(r'emails\[\s*type\s+eq\s+("(?:[^"\\]|\\.)*")\s*\]\.value', re.IGNORECASE)
+_USER_PATHS: Final = {
+    name.lower(): name for name in ("userName", "externalId", "active", "displayName", "name", "emails")
+}
+# A path that begins so means what we keep: to read it over would say done of a change that was not made.
+_USER_WORDS: Final = ("username", "externalid", "active", "displayname")
+_GROUP_WORDS: Final = ("members", "externalid", "displayname")
 _UNSAFE: Final = re.compile(r"[\s,%\x00-\x1f]")
 
 NamedBy = Literal["userName", "externalId"]
@@ -71,7 +77,7 @@ def user_of(resource: Mapping[str, Any], naming: Naming) -> ScimUser:
 
 def user_patch(operations: Sequence[Any], naming: Naming) -> Callable[[ScimUser], ScimUser]:
     """All operations in their order, over the user as it is then. Raises ScimInvalid, when it is applied too."""
-    steps = [_operation(operation) for operation in operations]
+    steps = _steps(operations, "User")
 
     def change(user: ScimUser) -> ScimUser:
         resource: dict[str, Any] = {
@@ -88,18 +94,10 @@ def user_patch(operations: Sequence[Any], naming: Naming) -> Callable[[ScimUser]
 
 
 def _apply(resource: dict[str, Any], op: str, path: str, value: Any) -> None:
-    if not path:
-        if not isinstance(value, dict):
-            raise ScimInvalid("Without a path, value is an object of attributes.", "invalidValue")
-        for name, inner in value.items():
-            _apply(resource, op, name, inner)
-        return
-    if op == "remove":
-        value = None
-    plain = {name.lower(): name for name in ("userName", "externalId", "active", "displayName", "name", "emails")}
+    value = None if op == "remove" else value
     email = _EMAIL.fullmatch(path)
-    if path.lower() in plain:
-        resource[plain[path.lower()]] = value
+    if path.lower() in _USER_PATHS:
+        resource[_USER_PATHS[path.lower()]] = value
     elif path.lower().startswith("name."):
         held = resource.get("name")
         resource["name"] = (held if isinstance(held, dict) else {}) | {path[5:]: value}
@@ -109,6 +107,8 @@ def _apply(resource: dict[str, Any], op: str, path: str, value: Any) -> None:
         known = [entry for entry in held if isinstance(entry, dict)] if isinstance(held, list) else []
         others = [entry for entry in known if entry.get("type") != kind]
         resource["emails"] = others + ([] if value is None else [{"type": kind, "value": value}])
+    else:
+        _refuse_kept(path, _USER_WORDS)
 
 
 def _profile(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,26 +146,26 @@ def group_of(resource: Mapping[str, Any], naming: Naming) -> tuple[ScimGroup, fr
 def group_edit(operations: Sequence[Any]) -> GroupEdit:
     """All operations in their order, as one change. Raises ScimInvalid."""
     edit = GroupEdit()
-    for op, path, value in map(_operation, operations):
-        attributes = value if not path and isinstance(value, dict) else {path: value}
-        if not path and not isinstance(value, dict):
-            raise ScimInvalid("Without a path, value is an object of attributes.", "invalidValue")
-        for name, inner in attributes.items():
-            edit = _edited(edit, op, name, inner)
+    for op, path, value in _steps(operations, "Group"):
+        edit = _edited(edit, op, path, value)
     return edit
 
 
 def _edited(edit: GroupEdit, op: str, path: str, value: Any) -> GroupEdit:
     one = _MEMBER.fullmatch(path)
+    if one is not None and op == "replace":
+        raise ScimInvalid("A member is added or removed, not replaced.", "mutability")
     if one is not None or path.lower() == "members":
         ids = frozenset({_unquoted(one[1])}) if one is not None else _members(value)
         return _with_members(edit, op, ids, named=one is not None or value is not None)
-    if path.lower() == "displayname" and op != "remove":
-        if not _text(value):
+    if path.lower() == "displayname":
+        display_name = "" if op == "remove" else _text(value)
+        if not display_name:
             raise ScimInvalid("displayName is missing.", "invalidValue")
-        return msgspec.structs.replace(edit, display_name=_text(value))
+        return msgspec.structs.replace(edit, display_name=display_name)
     if path.lower() == "externalid":
         return msgspec.structs.replace(edit, external_id="" if op == "remove" else _text(value))
+    _refuse_kept(path, _GROUP_WORDS)
     return edit
 
 
@@ -190,6 +190,30 @@ def _members(value: Any) -> frozenset[str]:
 
 
 # ---------------------------------------------------------------- words
+
+
+def _steps(operations: Sequence[Any], kind: str) -> list[tuple[str, str, Any]]:
+    """One attribute each: (op, path, value), the path without the core schema's URN before it. Raises ScimInvalid."""
+    urn, found = f"{SCHEMA}{kind}".lower(), []
+    for operation in operations:
+        op, path, value = _operation(operation)
+        if path.lower() in ("", urn):
+            if not isinstance(value, dict):
+                raise ScimInvalid("Without a path, value is an object of attributes.", "invalidValue")
+            attributes: dict[str, Any] = value
+        else:
+            attributes = {path: value}
+        found += [(op, _plain(name, urn), inner) for name, inner in attributes.items()]
+    return found
+
+
+def _plain(path: str, urn: str) -> str:
+    return path[len(urn) + 1 :] if path.lower().startswith(urn + ":") else path
+
+
+def _refuse_kept(path: str, words: tuple[str, ...]) -> None:
+    if path.lower().startswith(words):
+        raise ScimInvalid("This path is not understood.", "invalidPath")
 
 
 def _operation(given: Any) -> tuple[str, str, Any]:

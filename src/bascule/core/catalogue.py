@@ -6,7 +6,7 @@ class on SQLite or Postgres; each engine asks for the narrowest port it needs.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from typing import Any, Final, Literal, Protocol
 
 import msgspec
@@ -19,7 +19,7 @@ from bascule.core.feedback import FeedbackStore
 from bascule.core.filters import EVERYTHING, Filter
 from bascule.core.generations import Generations
 from bascule.core.jobs import ANY_JOB, JobControl, JobFilter, OpenJob
-from bascule.core.keys import KeyRecord
+from bascule.core.keys import KeyRecord, Standing
 from bascule.core.principals import Principal
 from bascule.core.reads import Reads
 from bascule.core.rights import Rights
@@ -320,6 +320,8 @@ class Keys(Protocol):
     async def inactive_subjects(self) -> frozenset[tuple[str, str]]:
         """(tenant, subject) of users that are switched off."""
         ...
+
+    async def standing(self, tenant: str, subjects: Set[str]) -> Standing: ...
 
 
 class AuditLog(Protocol):

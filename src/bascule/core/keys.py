@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import msgspec
 
 
@@ -25,3 +27,12 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     usd_per_day: float | None = None
     concurrent: int | None = None
     usd_per_month: float | None = None
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """Of some users of one tenant: `groups`, through other groups too, of those who are in any and are not switched off; who is
+    switched off; and their active keys."""
+
+    groups: Mapping[str, frozenset[str]]
+    off: frozenset[str]
+    keys: Sequence[KeyRecord]

@@ -17,6 +17,8 @@ SCHEMA: Final = "urn:ietf:params:scim:schemas:core:2.0:"
 MESSAGES: Final = "urn:ietf:params:scim:api:messages:2.0:"
 MOST_MEMBERS: Final = 10_000
 
+# Users (by their names in rights) whose groups or standing a change touched; None: anybody's.
+Touched = frozenset[str] | None
 Field = Literal["id", "user_name", "external_id", "display_name"]
 
 
@@ -87,7 +89,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 class Scim(Protocol):
     """One tenant's. Needs the scope scim. Every change is in the audit log in its own transaction and counts from its commit.
 
-    All raise ScopeMissing and StorageError; those that name one, NotFound; changes ScimInvalid and ScimTaken.
+    All raise ScopeMissing and StorageError; those that name one, NotFound; changes ScimInvalid and ScimTaken. Changes return whom
+    they touched, too: whoever keeps the directory in memory has only these to look at.
     """
 
     async def scim_users(self, principal: Principal, wanted: Wanted) -> tuple[int, Sequence[ScimUser]]:
@@ -96,27 +99,29 @@ class Scim(Protocol):
 
     async def scim_user(self, principal: Principal, user_id: str) -> ScimUser: ...
 
-    async def scim_add_user(self, principal: Principal, user: ScimUser) -> ScimUser: ...
+    async def scim_add_user(self, principal: Principal, user: ScimUser) -> tuple[ScimUser, Touched]: ...
 
     async def scim_change_user(
         self, principal: Principal, user_id: str, change: Callable[[ScimUser], ScimUser]
-    ) -> ScimUser:
+    ) -> tuple[ScimUser, Touched]:
         """Read and written in one transaction; `change` may be called more than once. Under another name, the user of the old
-        one is switched off: keys made for it would otherwise outlive the person."""
+        one is switched off and its keys are revoked: they would otherwise outlive the person, and be the next one's."""
         ...
 
-    async def scim_remove_user(self, principal: Principal, user_id: str) -> None:
-        """Out of every group, and switched off."""
+    async def scim_remove_user(self, principal: Principal, user_id: str) -> Touched:
+        """Out of every group, switched off, and every key revoked: a later user of the same name is another person."""
         ...
 
     async def scim_groups(self, principal: Principal, wanted: Wanted) -> tuple[int, Sequence[ScimGroup]]: ...
 
     async def scim_group(self, principal: Principal, group_id: str, *, members: bool = True) -> ScimGroup: ...
 
-    async def scim_add_group(self, principal: Principal, group: ScimGroup, members: frozenset[str]) -> ScimGroup: ...
+    async def scim_add_group(
+        self, principal: Principal, group: ScimGroup, members: frozenset[str]
+    ) -> tuple[ScimGroup, Touched]: ...
 
-    async def scim_change_group(self, principal: Principal, group_id: str, edit: GroupEdit) -> ScimGroup: ...
+    async def scim_change_group(self, principal: Principal, group_id: str, edit: GroupEdit) -> Touched: ...
 
-    async def scim_remove_group(self, principal: Principal, group_id: str) -> None:
+    async def scim_remove_group(self, principal: Principal, group_id: str) -> Touched:
         """Nobody is in it any more. What rights say of it stays and lets nobody in."""
         ...

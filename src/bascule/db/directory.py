@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Connection
+from sqlalchemy import ColumnElement, Connection
 
 from bascule.core.principals import SCOPE_ADMIN, Principal
 from bascule.core.rights_levels import Group, GroupChange, User
+from bascule.core.scim import Touched
 from bascule.db.directory_tables import inactive_users, nested_groups
 from bascule.db.engine import insert_new
 from bascule.db.marks import move_mark
@@ -43,8 +44,8 @@ class SqlDirectory(Store):
         await self._write(lambda c: set_active(c, principal.tenant, name, active))
 
     async def memberships(self, tenant: str, subject: str) -> frozenset[str]:
-        found = await self._read(lambda c: all_memberships(c, tenant))
-        return found.get((tenant, subject), frozenset())
+        found = await self._read(lambda c: groups_of(c, tenant, [subject]))
+        return found.get(subject, frozenset())
 
     async def all_memberships(self) -> dict[Who, frozenset[str]]:
         """By user, through other groups too."""
@@ -54,18 +55,30 @@ class SqlDirectory(Store):
         return await self._read(_inactive)
 
 
-def all_memberships(connection: Connection, tenant: str | None = None) -> dict[Who, frozenset[str]]:
-    direct, above = _direct(connection, tenant), _above(connection, tenant)
+def all_memberships(connection: Connection) -> dict[Who, frozenset[str]]:
+    direct, above = _direct(connection), _above(connection, None)
     off = _inactive(connection)
     return {
         who: frozenset(_closure(groups, above, who[0])) for who, groups in direct.items() if groups and who not in off
     }
 
 
-def _direct(connection: Connection, tenant: str | None) -> dict[Who, set[str]]:
-    query = sa.select(memberships)
+def groups_of(connection: Connection, tenant: str, subjects: Collection[str]) -> dict[str, frozenset[str]]:
+    """Through other groups too; nothing of a user that is switched off or in no group."""
+    direct = _direct(connection, memberships.c.tenant == tenant, memberships.c.subject.in_(subjects))
+    above = _above(connection, tenant) if direct else {}
+    off = off_among(connection, tenant, subjects)
+    return {name: frozenset(_closure(groups, above, tenant)) for (_, name), groups in direct.items() if name not in off}
+
+
+def off_among(connection: Connection, tenant: str, subjects: Collection[str]) -> frozenset[str]:
+    query = sa.select(inactive_users.c.subject).where(inactive_users.c.tenant == tenant)
+    return frozenset(connection.execute(query.where(inactive_users.c.subject.in_(subjects))).scalars())
+
+
+def _direct(connection: Connection, *which: ColumnElement[bool]) -> dict[Who, set[str]]:
     found: dict[Who, set[str]] = {}
-    for row in connection.execute(query if tenant is None else query.where(memberships.c.tenant == tenant)):
+    for row in connection.execute(sa.select(memberships).where(*which)):
         found.setdefault((row.tenant, row.subject), set()).add(row.group_name)
     return found
 
@@ -95,7 +108,8 @@ def _inactive(connection: Connection) -> frozenset[Who]:
 
 
 def _users(connection: Connection, tenant: str) -> list[User]:
-    direct, above, off = _direct(connection, tenant), _above(connection, tenant), _inactive(connection)
+    direct, above = _direct(connection, memberships.c.tenant == tenant), _above(connection, tenant)
+    off = _inactive(connection)
     names = {name for _, name in direct} | {name for owner, name in off if owner == tenant}
     return [
         User(
@@ -111,7 +125,7 @@ def _users(connection: Connection, tenant: str) -> list[User]:
 def _groups(connection: Connection, tenant: str) -> list[Group]:
     users: dict[str, set[str]] = {}
     inner: dict[str, set[str]] = {}
-    for (_, name), groups in _direct(connection, tenant).items():
+    for (_, name), groups in _direct(connection, memberships.c.tenant == tenant).items():
         for group in groups:
             users.setdefault(group, set()).add(name)
     for (_, child), parents in _above(connection, tenant).items():
@@ -123,12 +137,14 @@ def _groups(connection: Connection, tenant: str) -> list[Group]:
     ]
 
 
-def put_group(connection: Connection, tenant: str, group: Group) -> None:
+def put_group(connection: Connection, tenant: str, group: Group) -> Touched:
     own = sa.and_(memberships.c.tenant == tenant, memberships.c.group_name == group.name)
+    before = frozenset(connection.execute(sa.select(memberships.c.subject).where(own)).scalars())
     connection.execute(sa.delete(memberships).where(own))
     held = sa.and_(nested_groups.c.tenant == tenant, nested_groups.c.parent == group.name)
-    connection.execute(sa.delete(nested_groups).where(held))
+    inner = connection.execute(sa.delete(nested_groups).where(held)).rowcount
     patch_group(connection, tenant, group.name, GroupChange(add_users=group.users, add_groups=group.groups))
+    return None if inner or group.groups else before | frozenset(group.users)
 
 
 def patch_group(connection: Connection, tenant: str, name: str, change: GroupChange) -> None:

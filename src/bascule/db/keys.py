@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, Row
 
 from bascule.core.errors import NotFound
-from bascule.core.keys import KeyRecord
+from bascule.core.keys import KeyRecord, Standing
 from bascule.core.principals import SCOPE_ADMIN, Principal
-from bascule.db.directory import MARK
+from bascule.db.directory import MARK, groups_of, off_among
 from bascule.db.engine import insert_new
 from bascule.db.marks import mark, move_mark
 from bascule.db.rights import need_scope
@@ -43,6 +43,9 @@ class SqlKeys(Store):
     async def active_keys(self) -> list[KeyRecord]:
         query = sa.select(key_table).where(key_table.c.revoked_at.is_(None))
         return await self._read(lambda c: [_record(row) for row in c.execute(query)])
+
+    async def standing(self, tenant: str, subjects: Set[str]) -> Standing:
+        return await self._read(lambda c: _standing(c, tenant, subjects))
 
     async def change_mark(self) -> str:
         return await self._read(lambda c: mark(c, MARK))
@@ -93,6 +96,23 @@ def _revoke(connection: Connection, principal: Principal, key_id: str) -> KeyRec
     )
     move_mark(connection, MARK)
     return _record(connection.execute(found).one())
+
+
+def revoke_keys_of(connection: Connection, tenant: str, subject: str) -> list[str]:
+    """The ids of those that were alive; the caller moves the mark."""
+    alive = sa.and_(key_table.c.tenant == tenant, key_table.c.subject == subject, key_table.c.revoked_at.is_(None))
+    found = list(connection.execute(sa.select(key_table.c.id).where(alive).order_by(key_table.c.id)).scalars())
+    connection.execute(sa.update(key_table).where(alive).values(revoked_at=now_text()))
+    return found
+
+
+def _standing(connection: Connection, tenant: str, subjects: Set[str]) -> Standing:
+    query = sa.select(key_table).where(key_table.c.tenant == tenant, key_table.c.subject.in_(subjects))
+    return Standing(
+        groups=groups_of(connection, tenant, subjects),
+        off=off_among(connection, tenant, subjects),
+        keys=[_record(row) for row in connection.execute(query.where(key_table.c.revoked_at.is_(None)))],
+    )
 
 
 def _expire(connection: Connection, principal: Principal, key_id: str, expires_at: str | None) -> KeyRecord:

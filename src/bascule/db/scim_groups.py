@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, Row
 
+from bascule.core.audit import listed_names
 from bascule.core.ids import new_id
 from bascule.core.principals import SCOPE_SCIM, Principal
 from bascule.core.rights_levels import Group, GroupChange
-from bascule.core.scim import MOST_MEMBERS, GroupEdit, ScimGroup, ScimInvalid, ScimMember, ScimTaken, Wanted
+from bascule.core.scim import MOST_MEMBERS, GroupEdit, ScimGroup, ScimInvalid, ScimMember, ScimTaken, Touched, Wanted
 from bascule.db.audit import write_audit
 from bascule.db.directory import patch_group, put_group
 from bascule.db.rights import need_scope
-from bascule.db.scim import no_such, page
+from bascule.db.scim import no_such, page, write_unique
 from bascule.db.scim_tables import scim_groups, scim_users
 from bascule.db.store import Store
 from bascule.db.tables import memberships
 from bascule.db.values import now_text
 
-_BATCH = 500
+_BATCH: Final = 500
+_TAKEN: Final = "There is a group of this name, or one that rights know by it."
 
 
 class SqlScimGroups(Store):
@@ -34,17 +36,19 @@ class SqlScimGroups(Store):
         need_scope(principal, SCOPE_SCIM)
         return await self._read(lambda c: _group(c, principal.tenant, group_id, members=members))
 
-    async def scim_add_group(self, principal: Principal, group: ScimGroup, members: frozenset[str]) -> ScimGroup:
+    async def scim_add_group(
+        self, principal: Principal, group: ScimGroup, members: frozenset[str]
+    ) -> tuple[ScimGroup, Touched]:
         need_scope(principal, SCOPE_SCIM)
         return await self._write(lambda c: _add(c, principal, group, members))
 
-    async def scim_change_group(self, principal: Principal, group_id: str, edit: GroupEdit) -> ScimGroup:
+    async def scim_change_group(self, principal: Principal, group_id: str, edit: GroupEdit) -> Touched:
         need_scope(principal, SCOPE_SCIM)
         return await self._write(lambda c: _change(c, principal, group_id, edit))
 
-    async def scim_remove_group(self, principal: Principal, group_id: str) -> None:
+    async def scim_remove_group(self, principal: Principal, group_id: str) -> Touched:
         need_scope(principal, SCOPE_SCIM)
-        await self._write(lambda c: _remove(c, principal, group_id))
+        return await self._write(lambda c: _remove(c, principal, group_id))
 
 
 def _listed(connection: Connection, tenant: str, wanted: Wanted) -> tuple[int, list[ScimGroup]]:
@@ -56,7 +60,8 @@ def _listed(connection: Connection, tenant: str, wanted: Wanted) -> tuple[int, l
     elif wanted.field is not None:
         value = scim_groups.c[wanted.field] == wanted.value
     total, rows = page(connection, scim_groups, tenant, wanted, value)
-    return total, [_shown(connection, row, members=wanted.members) for row in rows]
+    members = _members(connection, tenant, [row.name for row in rows]) if wanted.members else {}
+    return total, [_shown(row, members.get(row.name, ())) for row in rows]
 
 
 def _group(
@@ -66,46 +71,52 @@ def _group(
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     if row is None:
         raise no_such()
-    return _shown(connection, row, members=members)
+    found = _members(connection, tenant, [row.name]) if members else {}
+    return _shown(row, found.get(row.name, ()))
 
 
-def _shown(connection: Connection, row: Row[Any], *, members: bool) -> ScimGroup:
+def _shown(row: Row[Any], members: Sequence[ScimMember]) -> ScimGroup:
     return ScimGroup(
         id=row.id,
         display_name=row.display_name,
         name=row.name,
         external_id=row.external_id,
-        members=_members(connection, row.tenant, row.name) if members else (),
+        members=tuple(members),
         created_at=row.created_at,
         updated_at=row.updated_at,
     )
 
 
-def _members(connection: Connection, tenant: str, name: str) -> tuple[ScimMember, ...]:
-    """Those that the client knows; whom somebody else put into the group is in the directory's own list."""
+def _members(connection: Connection, tenant: str, groups: Sequence[str]) -> dict[str, list[ScimMember]]:
+    """By group, those that the client knows; whom somebody else put into the group is in the directory's own list."""
     same = sa.and_(scim_users.c.tenant == memberships.c.tenant, scim_users.c.name == memberships.c.subject)
     query = (
-        sa.select(scim_users.c.id, scim_users.c.user_name)
+        sa.select(memberships.c.group_name, scim_users.c.id, scim_users.c.user_name)
         .join(memberships, same)
-        .where(memberships.c.tenant == tenant, memberships.c.group_name == name)
+        .where(memberships.c.tenant == tenant, memberships.c.group_name.in_(groups))
         .order_by(scim_users.c.id)
     )
-    return tuple(ScimMember(row.id, row.user_name) for row in connection.execute(query))
+    found: dict[str, list[ScimMember]] = {}
+    for row in connection.execute(query):
+        found.setdefault(row.group_name, []).append(ScimMember(row.id, row.user_name))
+    return found
 
 
-def _add(connection: Connection, principal: Principal, group: ScimGroup, members: frozenset[str]) -> ScimGroup:
+def _add(
+    connection: Connection, principal: Principal, group: ScimGroup, members: frozenset[str]
+) -> tuple[ScimGroup, Touched]:
     _refuse_taken(connection, principal.tenant, group)
     names = _names(connection, principal.tenant, members, strict=True)
     now = now_text()
     values = {"id": new_id(), "tenant": principal.tenant, "created_at": now, **_values(group, now)}
-    connection.execute(sa.insert(scim_groups).values(values))
-    put_group(connection, principal.tenant, Group(name=group.name, users=names, groups=()))
-    facts = {"id": values["id"], "users": names}
+    write_unique(connection, sa.insert(scim_groups).values(values), _TAKEN)
+    touched = put_group(connection, principal.tenant, Group(name=group.name, users=names, groups=()))
+    facts = {"id": values["id"], **listed_names("users", names)}
     write_audit(connection, principal, "scim.group.add", group.name, facts)
-    return _group(connection, principal.tenant, str(values["id"]))
+    return _group(connection, principal.tenant, str(values["id"])), touched
 
 
-def _change(connection: Connection, principal: Principal, group_id: str, edit: GroupEdit) -> ScimGroup:
+def _change(connection: Connection, principal: Principal, group_id: str, edit: GroupEdit) -> Touched:
     tenant = principal.tenant
     old = _group(connection, tenant, group_id, members=False, lock=True)
     new = msgspec.structs.replace(
@@ -114,27 +125,32 @@ def _change(connection: Connection, principal: Principal, group_id: str, edit: G
         external_id=old.external_id if edit.external_id is None else edit.external_id,
     )
     _refuse_taken(connection, tenant, new, group_id)
-    connection.execute(sa.update(scim_groups).where(scim_groups.c.id == group_id).values(_values(new, now_text())))
+    values = _values(new, now_text())
+    write_unique(connection, sa.update(scim_groups).where(scim_groups.c.id == group_id).values(values), _TAKEN)
     add = _names(connection, tenant, edit.add, strict=True)
     remove = _names(connection, tenant, edit.remove, strict=False)
-    facts: dict[str, Any] = {"id": group_id, "add": add, "remove": remove}
+    facts: dict[str, Any] = {"id": group_id, **listed_names("add", add), **listed_names("remove", remove)}
+    named = frozenset({*add, *remove})
+    touched: Touched = named
     if edit.members is not None:
         exact = _names(connection, tenant, edit.members, strict=True)
-        put_group(connection, tenant, Group(name=old.name, users=exact, groups=()))
-        facts["users"] = exact
-    patch_group(connection, tenant, old.name, GroupChange(remove_users=remove))
-    patch_group(connection, tenant, old.name, GroupChange(add_users=add))
+        whole = put_group(connection, tenant, Group(name=old.name, users=exact, groups=()))
+        touched = None if whole is None else whole | named
+        facts |= listed_names("users", exact)
+    if add or remove:
+        patch_group(connection, tenant, old.name, GroupChange(add_users=add, remove_users=remove))
     if new.display_name != old.display_name:
         facts["display_name"] = new.display_name
     write_audit(connection, principal, "scim.group.change", old.name, facts)
-    return _group(connection, tenant, group_id)
+    return touched
 
 
-def _remove(connection: Connection, principal: Principal, group_id: str) -> None:
+def _remove(connection: Connection, principal: Principal, group_id: str) -> Touched:
     found = _group(connection, principal.tenant, group_id, members=False, lock=True)
     connection.execute(sa.delete(scim_groups).where(scim_groups.c.id == group_id))
-    put_group(connection, principal.tenant, Group(name=found.name, users=(), groups=()))
+    touched = put_group(connection, principal.tenant, Group(name=found.name, users=(), groups=()))
     write_audit(connection, principal, "scim.group.remove", found.name, {"id": group_id})
+    return touched
 
 
 def _names(connection: Connection, tenant: str, ids: Iterable[str], *, strict: bool) -> tuple[str, ...]:
@@ -156,7 +172,7 @@ def _refuse_taken(connection: Connection, tenant: str, group: ScimGroup, but: st
     same = sa.or_(scim_groups.c.display_key == group.display_name.casefold(), scim_groups.c.name == group.name)
     query = sa.select(scim_groups.c.id).where(scim_groups.c.tenant == tenant, scim_groups.c.id != but, same)
     if connection.execute(query).first() is not None:
-        raise ScimTaken("There is a group of this name, or there was one and its rights still bear it.")
+        raise ScimTaken(_TAKEN)
 
 
 def _values(group: ScimGroup, now: str) -> dict[str, str]:

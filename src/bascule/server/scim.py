@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -10,7 +10,7 @@ import msgspec
 from bascule.access.scim import Naming, group_edit, group_of, user_of, user_patch, wanted_by
 from bascule.core.errors import NotFound
 from bascule.core.principals import SCOPE_SCIM
-from bascule.core.scim import GroupEdit, ScimInvalid, Wanted
+from bascule.core.scim import GroupEdit, ScimInvalid, ScimUser, Touched, Wanted
 from bascule.server.exchange import Reply
 from bascule.server.route import NOT_FOUND, Inquiry, Route
 from bascule.server.scim_views import (
@@ -66,9 +66,12 @@ def _naming(inquiry: Inquiry) -> Naming:
     return Naming(wanted.user_name, wanted.group_name)
 
 
-async def _known(inquiry: Inquiry) -> None:
+async def _known(inquiry: Inquiry, touched: Touched) -> None:
     """Whoever has just been switched off, or lost a group, is so at once here."""
-    await inquiry.app.authenticator.refresh()
+    if touched is None:
+        await inquiry.app.authenticator.refresh()
+    elif touched:
+        await inquiry.app.authenticator.refresh_some(inquiry.principal.tenant, touched)
 
 
 # ---------------------------------------------------------------- users
@@ -83,8 +86,9 @@ async def scim_users(inquiry: Inquiry) -> Reply:
 
 async def scim_add_user(inquiry: Inquiry) -> Reply:
     """POST /scim/v2/Users."""
-    made = await inquiry.app.catalogue.scim_add_user(inquiry.principal, user_of(inquiry.body, _naming(inquiry)))
-    await _known(inquiry)
+    user = user_of(inquiry.body, _naming(inquiry))
+    made, touched = await inquiry.app.catalogue.scim_add_user(inquiry.principal, user)
+    await _known(inquiry, touched)
     return reply(user_view(made), 201, location("User", made.id))
 
 
@@ -96,23 +100,23 @@ async def scim_user(inquiry: Inquiry) -> Reply:
 async def scim_put_user(inquiry: Inquiry) -> Reply:
     """PUT /scim/v2/Users/{id}."""
     new = user_of(inquiry.body, _naming(inquiry))
-    found = await inquiry.app.catalogue.scim_change_user(inquiry.principal, inquiry.id, lambda _: new)
-    await _known(inquiry)
-    return reply(user_view(found))
+    return await _change_user(inquiry, lambda _: new)
 
 
 async def scim_patch_user(inquiry: Inquiry) -> Reply:
     """PATCH /scim/v2/Users/{id}."""
-    change = user_patch(Patch.of(inquiry.body), _naming(inquiry))
-    found = await inquiry.app.catalogue.scim_change_user(inquiry.principal, inquiry.id, change)
-    await _known(inquiry)
+    return await _change_user(inquiry, user_patch(Patch.of(inquiry.body), _naming(inquiry)))
+
+
+async def _change_user(inquiry: Inquiry, change: Callable[[ScimUser], ScimUser]) -> Reply:
+    found, touched = await inquiry.app.catalogue.scim_change_user(inquiry.principal, inquiry.id, change)
+    await _known(inquiry, touched)
     return reply(user_view(found))
 
 
 async def scim_remove_user(inquiry: Inquiry) -> None:
     """DELETE /scim/v2/Users/{id}."""
-    await inquiry.app.catalogue.scim_remove_user(inquiry.principal, inquiry.id)
-    await _known(inquiry)
+    await _known(inquiry, await inquiry.app.catalogue.scim_remove_user(inquiry.principal, inquiry.id))
 
 
 # ---------------------------------------------------------------- groups
@@ -128,8 +132,8 @@ async def scim_groups(inquiry: Inquiry) -> Reply:
 async def scim_add_group(inquiry: Inquiry) -> Reply:
     """POST /scim/v2/Groups."""
     group, members = group_of(inquiry.body, _naming(inquiry))
-    made = await inquiry.app.catalogue.scim_add_group(inquiry.principal, group, members)
-    await _known(inquiry)
+    made, touched = await inquiry.app.catalogue.scim_add_group(inquiry.principal, group, members)
+    await _known(inquiry, touched)
     return reply(group_view(made, members=True), 201, location("Group", made.id))
 
 
@@ -144,24 +148,23 @@ async def scim_put_group(inquiry: Inquiry) -> Reply:
     """PUT /scim/v2/Groups/{id}."""
     group, members = group_of(inquiry.body, _naming(inquiry))
     edit = GroupEdit(display_name=group.display_name, external_id=group.external_id, members=members)
-    return await _edit_group(inquiry, edit)
-
-
-async def scim_patch_group(inquiry: Inquiry) -> Reply:
-    """PATCH /scim/v2/Groups/{id}."""
-    return await _edit_group(inquiry, group_edit(Patch.of(inquiry.body)))
-
-
-async def _edit_group(inquiry: Inquiry, edit: GroupEdit) -> Reply:
-    found = await inquiry.app.catalogue.scim_change_group(inquiry.principal, inquiry.id, edit)
-    await _known(inquiry)
+    await _edit_group(inquiry, edit)
+    found = await inquiry.app.catalogue.scim_group(inquiry.principal, inquiry.id)
     return reply(group_view(found, members=True))
+
+
+async def scim_patch_group(inquiry: Inquiry) -> None:
+    """PATCH /scim/v2/Groups/{id}. Nothing is sent back: a group of thousands, for each member that comes, would be much."""
+    await _edit_group(inquiry, group_edit(Patch.of(inquiry.body)))
+
+
+async def _edit_group(inquiry: Inquiry, edit: GroupEdit) -> None:
+    await _known(inquiry, await inquiry.app.catalogue.scim_change_group(inquiry.principal, inquiry.id, edit))
 
 
 async def scim_remove_group(inquiry: Inquiry) -> None:
     """DELETE /scim/v2/Groups/{id}."""
-    await inquiry.app.catalogue.scim_remove_group(inquiry.principal, inquiry.id)
-    await _known(inquiry)
+    await _known(inquiry, await inquiry.app.catalogue.scim_remove_group(inquiry.principal, inquiry.id))
 
 
 # ---------------------------------------------------------------- the service itself
@@ -198,7 +201,7 @@ def _route(method: str, path: str, handler: Any, summary: str, **more: Any) -> R
         scope=SCOPE_SCIM,
         tag="SCIM",
         summary=summary,
-        returns=None if method == "DELETE" else _TYPE,
+        returns=None if more.get("status") == 204 else _TYPE,
         **more,
     )
 
@@ -218,6 +221,6 @@ SCIM_ROUTES: Final[tuple[Route, ...]] = (
     _route("POST", "/Groups", scim_add_group, "Add a group", body=Resource, status=201),
     _route("GET", "/Groups/{id}", scim_group, "One group", query=ScimQuery),
     _route("PUT", "/Groups/{id}", scim_put_group, "Replace a group and its members", body=Resource),
-    _route("PATCH", "/Groups/{id}", scim_patch_group, "Change a group or its members", body=Resource),
+    _route("PATCH", "/Groups/{id}", scim_patch_group, "Change a group or its members", body=Resource, status=204),
     _route("DELETE", "/Groups/{id}", scim_remove_group, "Remove a group", status=204),
 )
