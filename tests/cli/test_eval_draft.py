@@ -88,7 +88,7 @@ async def test_what_a_model_writes_stays_where_the_passage_has_its_answer() -> N
     ]
     library = _Library("Sure!\n" + "\n".join(json.dumps(each) for each in said) + "\nnot json")
     wanted = drafts.Wanted(most=10, unanswerable=0, model="m")
-    found = await drafts.propose(library, wanted, (), lambda done: None)
+    found = await drafts.propose(library, wanted, ())
     assert [(each.question, each.answer, each.answerable) for each in found] == [
         ("How wide is the span of the bridge?", ("ten metres",), True),
         ("Who paid for the bridge?", (), False),
@@ -98,6 +98,15 @@ async def test_what_a_model_writes_stays_where_the_passage_has_its_answer() -> N
     assert found[0].passage == "c" and golden.Question(question="x").status == "accepted"
 
 
+async def test_no_more_is_read_than_what_is_wanted() -> None:
+    library = _Library(json.dumps({"question": "How wide is the span of the bridge?", "answer": "ten metres"}))
+    wanted = drafts.Wanted(document_ids=("d", "e", "f"), most=1, unanswerable=0, model="m")
+    assert len(await drafts.propose(library, wanted, ())) == 1
+    assert (library.read, library.searched) == (1, 0)
+    assert len(await drafts.propose(library, drafts.Wanted(most=2, unanswerable=1), ())) == 2
+    assert (library.read, library.searched) == (1, 2)
+
+
 class _Library:
     """One document, and a model that always says the same."""
 
@@ -105,6 +114,7 @@ class _Library:
         self._said = said
         self.sent: ChatRequest | None = None
         self.documents_sent: frozenset[str] = frozenset()
+        self.read = self.searched = 0
 
     async def documents(self, collection, limit, after):
         return [{"id": "d"}]
@@ -113,6 +123,7 @@ class _Library:
         return {"id": document_id}
 
     async def chunks(self, document_id):
+        self.read += 1
         return [
             {
                 "chunk_id": "c", "document_id": "d", "collection": "h", "title": "Bridge", "name": "b.md", "kind": "text",
@@ -122,6 +133,7 @@ class _Library:
         ]  # fmt: skip
 
     async def search(self, query, collections, limit):
+        self.searched += 1
         return []
 
     async def write(self, request, document_ids):

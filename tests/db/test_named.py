@@ -24,3 +24,15 @@ async def test_a_document_is_found_by_each_of_its_names_by_its_readers_alone(cat
     await catalogue.delete_document(system_principal("acme"), mine.id)
     assert await catalogue.documents_named(ANN, mine.id, 5) == []
     assert await catalogue.documents_named(ANN, "", 5) == []
+
+
+async def test_titles_are_told_to_readers_alone(catalogue):
+    await brought(catalogue, system_principal("acme"), page("open"))
+    await brought(catalogue, ANN, page("closed", title="Plans"))
+    (open_,) = await catalogue.documents_named(ANN, "open", 5)
+    (mine,) = await catalogue.documents_named(ANN, "closed", 5)
+    await catalogue.set_rights(system_principal("acme"), mine.id, Rights.of(["user:ann"]))
+    wanted = (open_.id, mine.id, "unknown")
+    assert await catalogue.titles(ANN, wanted) == {open_.id: open_.title or open_.name, mine.id: "Plans"}
+    assert list(await catalogue.titles(BEN, wanted)) == [open_.id]
+    assert await catalogue.titles(system_principal("else"), wanted) == await catalogue.titles(ANN, ()) == {}

@@ -15,6 +15,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from bascule.core.errors import ConfigError, StorageError
+from bascule.db import catalogue as opening
 from bascule.db import migrate, tables
 from bascule.db.catalogue import SqlCatalogue, connect
 from bascule.db.engine import Database
@@ -24,7 +25,9 @@ from bascule.testing.postgres import server
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def empty(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str]:
+def empty(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
+    """Two databases that the migrations themselves meet, not what they left another time."""
+    monkeypatch.setattr(opening, "migrate", migrate.migrate)
     if request.param == "postgres":
         url = server().new_database()
         return url, url

@@ -45,6 +45,11 @@ ECHO = """
 kind = "echo"
 [models.fast]
 targets = [{ provider = "main", model = "echo", input_usd_per_mtok = 1000.0 }]
+[providers.gone]
+kind = "openai"
+base_url = "http://127.0.0.1:9/v1"
+[models.away]
+targets = [{ provider = "gone", model = "m" }]
 """
 
 
@@ -80,6 +85,12 @@ class World:
                 assert reply.status < 300, await reply.text()
                 found: dict[str, Any] = await reply.json()
                 return found
+
+    async def refused(self, path: str, body: dict[str, Any]) -> int:
+        """The status of what the administrator is not given."""
+        async with aiohttp.ClientSession(self.url, headers={"x-api-key": self.admin}) as http:
+            async with http.post(path, json=body) as reply:
+                return reply.status
 
     async def eventually(self, path: str, good: Callable[[Any], bool]) -> None:
         """Records are written behind the calls."""

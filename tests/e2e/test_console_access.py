@@ -79,13 +79,19 @@ async def test_a_link_from_another_site_opens_for_whoever_is_signed_in(world, wi
     page, there = window.page, f"{world.url}/console/answers/{answer['id']}"
     await world.sign_in(page)
     await page.goto(world.url.replace("127.0.0.1", "localhost"))  # another site, to a browser and its Strict cookies
+    await page.evaluate("there => { location.href = there }", f"{world.url}/console/operations")
+    await page.get_by_role("heading", name="Operation", level=1).wait_for()
+
+    await page.goto(world.url.replace("127.0.0.1", "localhost"))
     await page.evaluate("there => { location.href = there }", there)
+    await page.get_by_role("link", name="Go on to the page").click()  # an answer's reading may be noted: not by itself
     await page.get_by_role("heading", name="Why this answer", level=1).wait_for()
     window.foreign.clear()
 
     await page.context.clear_cookies()
     await page.goto(world.url.replace("127.0.0.1", "localhost"))
     await page.evaluate("there => { location.href = there }", there)
+    await page.get_by_role("link", name="Go on to the page").click()
     await page.get_by_label("API key").wait_for()
     assert page.url == f"{world.url}/"
     window.foreign.clear()

@@ -33,7 +33,7 @@ async def test_a_person_asks_reads_the_citation_and_opens_the_passage(world, win
     assert "Returns and refunds" in await page.inner_text("#passage-title")
     await world.shoot(page, "passage")
     await page.keyboard.press("Escape")
-    assert await page.locator("dialog[open]").count() == 0
+    await page.locator("dialog[open]").wait_for(state="detached")
 
 
 @pytest.mark.parametrize("window", ["dark"], indirect=True)

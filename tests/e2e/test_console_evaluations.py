@@ -33,7 +33,7 @@ async def test_runs_are_drawn_together_opened_and_compared(world, window):
     await world.sign_in(page)
     await page.get_by_role("link", name="Evaluations").click()
     drawing = page.get_by_role("img", name="answer_score over the runs")
-    assert await drawing.locator("circle").count() >= 2
+    await drawing.locator("circle").nth(1).wait_for()
     assert sum(title.startswith(f"{name}, ") for title in await drawing.locator("title").all_text_contents()) == 2
     await page.get_by_label("Figure", exact=True).select_option("risk")
     await page.get_by_role("img", name="risk over the runs").wait_for()
@@ -43,7 +43,7 @@ async def test_runs_are_drawn_together_opened_and_compared(world, window):
     rows = page.get_by_role("region", name="Figures of both runs").get_by_role("row")
     score = await rows.filter(has_text="score").inner_text()
     assert "-0.600" in score and "0.800" in score and "better" in score and "0.016" in score
-    assert await page.get_by_role("img", name="Risk by coverage").count() == 1
+    await page.get_by_role("img", name="Risk by coverage").wait_for()
     assert world.hostile in await page.inner_text("main")
     await world.fits_a_phone(page)
     await world.shoot(page, "comparison-phone", full_page=True)

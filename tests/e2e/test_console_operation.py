@@ -13,15 +13,25 @@ HELLO = {"model": "fast", "messages": [{"role": "user", "content": "hello"}]}
 async def test_calls_are_listed_opened_and_added_up(world, window):
     for _ in range(3):
         await world.posted("/v1/chat/completions", HELLO)
+    assert await world.refused("/v1/chat/completions", HELLO | {"model": "away"}) >= 500
     await world.eventually("/v1/calls?model=fast", lambda found: len(found["data"]) >= 3)
+    await world.eventually("/v1/calls?model=away", lambda found: found["data"])
     page = window.page
     await world.sign_in(page)
     await page.get_by_role("link", name="Calls", exact=True).click()
+    rows = page.get_by_role("region", name="Model calls").get_by_role("row")
+    await rows.filter(has_text="away").first.wait_for()
+    await page.get_by_label("Outcome").select_option("error")
+    await page.get_by_role("button", name="Show").click()
+    await page.wait_for_url("**outcome=error**")
+    assert "away" in await rows.nth(1).inner_text() and await rows.filter(has_text="fast").count() == 0
     await page.get_by_label("Model", exact=True).fill("fast")
+    await page.get_by_role("button", name="Show").click()
+    await page.get_by_text("No calls like this.").wait_for()
     await page.get_by_label("Outcome").select_option("ok")
     await page.get_by_role("button", name="Show").click()
-    rows = page.get_by_role("region", name="Model calls").get_by_role("row")
-    assert await rows.filter(has_text="hit").count() >= 2
+    await rows.filter(has_text="hit").nth(1).wait_for()
+    assert await rows.filter(has_text="away").count() == 0
     await rows.filter(has_text="miss").get_by_role("link").first.click()
     await page.get_by_role("heading", name="Where its time went").wait_for()
     assert "echo" in await page.inner_text("main")

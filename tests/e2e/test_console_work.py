@@ -73,7 +73,12 @@ async def test_a_job_moves_by_its_events_and_tells_why_a_document_failed(world, 
 
 @pytest.mark.parametrize("window", ["light"], indirect=True)
 async def test_a_key_without_the_scopes_sees_no_sources_and_no_job_of_others(world, window):
-    job = (await world.posted("/v1/jobs", method="GET"))["data"][0]
+    hold = {"kind": "collection", "name": "held"}
+    await world.posted("/v1/documents", {"collection": "held", "documents": [{"external_id": "a", "text": "first"}]})
+    await world.posted("/v1/pauses", hold, method="PUT")
+    job = await world.posted(
+        "/v1/documents", {"collection": "held", "documents": [{"external_id": "b", "text": "The gate is shut."}]}
+    )
     page = window.page
     await world.sign_in(page, await world.a_key(name="eve", subject="eve", scopes=["ask", "ingest"]))
     await page.goto(f"{world.url}/console/work")
@@ -82,5 +87,8 @@ async def test_a_key_without_the_scopes_sees_no_sources_and_no_job_of_others(wor
         assert (await page.request.get(f"{world.url}/console/{path}")).status == 404
     for path, do in ((f"job/{job['id']}", "cancel"), ("source/wiki-light", "sync")):
         reply = await world.posts(page, f"/console/{path}", {"do": do})
-        assert "Read now" not in await reply.text() and "cancelled" not in await reply.text()
-    assert (await world.posted(f"/v1/jobs/{job['id']}", method="GET"))["state"] != "cancelled"
+        assert (reply.status, "Read now" in await reply.text()) == (404 if do == "cancel" else 200, False)
+    there = f"/v1/jobs/{job['id']}"
+    assert (await world.posted(there, method="GET"))["state"] == "paused"
+    assert (await world.posted(f"{there}/cancel"))["state"] == "cancelled", "it was there to be cancelled"
+    await world.posted("/v1/pauses?kind=collection&name=held", method="DELETE")

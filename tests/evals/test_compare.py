@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bascule.core.evaluations import EvalCase, EvalRun, case_key
-from bascule.evals.compare import compare, interval, randomisation
+from bascule.evals.compare import SURE, MetricDifference, compare, interval, randomisation, verdict
 
 
 def run(name: str, scores: dict[str, float | None]) -> EvalRun:
@@ -45,6 +45,24 @@ def test_questions_are_paired_and_each_change_is_told() -> None:
 )
 def test_few_differences_are_tested_exactly(apart: Sequence[float], p: float) -> None:
     assert randomisation(np.array(apart, dtype=float)) == pytest.approx(p)
+
+
+@pytest.mark.parametrize(
+    ("metric", "difference", "p", "said"),
+    [
+        ("score", 0.1, SURE / 2, "better"),
+        ("score", -0.1, SURE / 2, "worse"),
+        ("answer_s", 0.1, SURE / 2, "worse"),
+        ("answer_s", -0.1, SURE / 2, "better"),
+        ("score", 0.1, SURE, ""),
+        ("answer_s", 0.0, 0.0, ""),
+    ],
+)
+def test_a_verdict_is_given_only_where_chance_alone_would_rarely_do_it(metric, difference, p, said) -> None:
+    row = MetricDifference(
+        metric=metric, questions=9, a=0, b=difference, difference=difference, low=0, high=0, p=p, better=0, worse=0
+    )
+    assert verdict(row) == said
 
 
 def test_alike_runs_are_called_different_as_rarely_as_promised_and_unlike_ones_often() -> None:

@@ -11,6 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bascule.core.errors import NotFound
+from bascule.evals.leaks import audit
+from bascule.evals.leaks.acts import Act
+from bascule.evals.leaks.judge import Finding
 from bascule.evals.leaks.scan import leaks, shape
 from bascule.evals.leaks.shrink import shortest
 from bascule.evals.leaks.world import Person, World, canary
@@ -112,3 +116,28 @@ def test_what_is_left_of_a_failing_list_fails_and_can_lose_nothing(acts: list[in
     assert set(left) == guilty and list(left) == [act for act in acts if act in guilty]
     few, made = asyncio.run(shortest(acts, fails, 2))
     assert guilty <= set(few) and made <= 2 and tries < 1_000
+
+
+async def test_acts_that_cannot_be_done_again_without_the_others_do_not_end_the_audit(monkeypatch) -> None:
+    acts, finding = (
+        tuple(Act(kind="delete", name=paper) for paper in "abc"),
+        Finding(kind="canary", who="", where="", what=""),
+    )
+    cleaned = []
+
+    class Again:
+        def __init__(self, client, admins, plan, script) -> None:
+            self.office, self._script = self, script
+
+        async def go(self, tell) -> list[Finding]:
+            if acts[0] not in self._script:
+                raise NotFound("There is no such paper.")
+            return [finding]
+
+        async def clean(self) -> None:
+            cleaned.append(self._script)
+
+    monkeypatch.setattr(audit, "Run", Again)
+    plan = audit.Plan(tries=10)
+    left, tries = await audit._shortened(None, {}, plan, (finding, acts), lambda *_: None)
+    assert left == acts[:1] and len(cleaned) == tries > 1

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 
 import aiohttp
 import pytest
 
 from bascule.core.errors import StorageError
+from bascule.server import health
 from bascule.testing.server import ADMIN, DOCUMENT, READER, FakeApp, serving, until
 
 
@@ -72,3 +74,24 @@ async def test_a_client_that_leaves_cancels_its_question(fake):
     await asyncio.wait_for(started.wait(), 5)
     asking.cancel()
     await until(cancelled.is_set, 5)
+
+
+async def test_that_parsers_could_not_be_started_is_told_without_a_path_and_looked_at_again(fake, monkeypatch):
+    _, http = fake
+    monkeypatch.setattr(health, "_known", {})
+    answers = iter([OSError(2, "No such file", "/secret/python"), subprocess.TimeoutExpired("/secret/python", 5), {}])
+
+    def enforced():
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr("bascule.rag.sandbox.confinement", enforced)
+    states = []
+    for _ in range(4):  # the last without a process
+        async with http.get("/v1/health", headers=auth()) as reply:
+            told = await reply.text()
+            assert reply.status == 200 and "/secret" not in told, told
+            states += [row["state"] for row in (await reply.json())["findings"] if row["name"] == "parsers"]
+    assert states == ["fail", "fail", "ok", "ok"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from bascule.cli.backend import DEFAULT_TENANT, Backend, Plain, use
+from bascule.cli.backend import DEFAULT_TENANT, Backend, Plain, Target, use
 from bascule.cli.options import Collections, Config, Data, Json, Key, Tenant, target
 from bascule.cli.output import Output
 
@@ -69,7 +69,7 @@ def draft(
 
     async def work(backend: Backend) -> tuple[list[Question], list[Question]]:
         kept = await drafts.still_there(backend, known)
-        return kept, await drafts.propose(backend, wanted, kept, lambda done: None)
+        return kept, await drafts.propose(backend, wanted, kept)
 
     kept, found = use(target(data, config, key, tenant), work)
     if set_path:
@@ -98,7 +98,7 @@ def accept(
     json_mode: Json = False,
 ) -> None:
     """Drafts become questions that `eval run` asks. Drafts of documents that are gone are taken out of the set."""
-    _review("accepted", set_path, ids, every, (key, data, config, tenant), Output(json_mode))
+    _review("accepted", set_path, ids, every, target(data, config, key, tenant), Output(json_mode))
 
 
 def reject(
@@ -112,7 +112,7 @@ def reject(
     json_mode: Json = False,
 ) -> None:
     """Drafts are not asked and not proposed for this set again. Those of documents that are gone are taken out of it."""
-    _review("rejected", set_path, ids, every, (key, data, config, tenant), Output(json_mode))
+    _review("rejected", set_path, ids, every, target(data, config, key, tenant), Output(json_mode))
 
 
 def _review(
@@ -120,16 +120,15 @@ def _review(
     set_path: Path,
     ids: list[str] | None,
     every: bool,
-    where: tuple[str | None, Path | None, Path | None, str],
+    where: Target,
     out: Output,
 ) -> None:
     from bascule.evals import drafts, golden
 
     if bool(ids) == every:
         raise typer.BadParameter("Name the questions' ids, or all drafts with --all.")
-    key, data, config, tenant = where
     known = golden.read_all(set_path)
-    kept = use(target(data, config, key, tenant), lambda backend: drafts.still_there(backend, known))
+    kept = use(where, lambda backend: drafts.still_there(backend, known))
     chosen = {each.id for each in kept if each.status == "draft"} if every else set(ids or ())
     done = drafts.review(kept, frozenset(chosen), status)
     _write(set_path, drafts.lines(done))

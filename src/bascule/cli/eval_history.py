@@ -12,9 +12,8 @@ from bascule.cli.options import Config, Data, Json, Key, Tenant, target
 from bascule.cli.output import Output
 
 if TYPE_CHECKING:
-    from bascule.evals.compare import Comparison, MetricDifference
+    from bascule.evals.compare import Comparison
 
-SURE: Final = 0.05
 _LISTED: Final = ("answer_score", "ndcg_at_10", "recall_at_10")
 RunId = Annotated[str, typer.Argument(help="A run's id, or enough of its beginning or end; `last` for the newest.")]
 
@@ -103,7 +102,7 @@ def compare(
         out.document(msgspec.to_builtins(found))
     else:
         _print(found, most, out)
-    worse = [each for each in found.metrics if _surely_worse(each)]
+    worse = [each for each in found.metrics if comparing.verdict(each) == "worse"]
     for each in worse:
         out.note(f"worse: {each.metric} by {abs(each.difference):.3f}, p = {each.p:.3f}")
     if fail_if_worse and worse:
@@ -141,12 +140,6 @@ def _print(found: Comparison, most: int, out: Output) -> None:
 
 def _change(name: str, before: Any, after: Any) -> str:
     return f"{name} {number(before) or '-'} > {number(after) or '-'}"
-
-
-def _surely_worse(each: MetricDifference) -> bool:
-    from bascule.evals.metrics import lower_is_better
-
-    return each.p < SURE and (each.difference > 0) == lower_is_better(each.metric)
 
 
 async def _find(backend: Backend, wanted: str) -> Plain:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
@@ -16,6 +18,17 @@ from bascule.db.values import DOCUMENT_ROWS, document_of
 class SqlNamed(Store):
     async def documents_named(self, principal: Principal, name: str, limit: int) -> list[Document]:
         return await self._read_for(principal, lambda c: _named(c, principal, name, limit))
+
+    async def titles(self, principal: Principal, document_ids: Iterable[str]) -> dict[str, str]:
+        """Of those that may be read, by id."""
+        return await self._read_for(principal, lambda c: _titles(c, principal, sorted(set(document_ids))))
+
+
+def _titles(connection: Connection, principal: Principal, ids: Sequence[str]) -> dict[str, str]:
+    query = sa.select(documents.c.id, documents.c.title, documents.c.name).where(
+        documents.c.id.in_(ids), visible(principal)
+    )
+    return {row.id: row.title or row.name for row in connection.execute(query)}
 
 
 def _named(connection: Connection, principal: Principal, name: str, limit: int) -> list[Document]:

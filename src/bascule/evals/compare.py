@@ -7,7 +7,7 @@ might as well have had the other sign. The interval is the percentile bootstrap'
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 import numpy as np
@@ -17,8 +17,10 @@ from bascule.core.evaluations import EvalCase, EvalRun, Figure
 from bascule.evals import metrics
 
 ROUNDS: Final = 10_000
+SURE: Final = 0.05  # p under it is taken for more than chance
 _EXACT: Final = 12  # up to so many questions that differ, every one of the 2^n signs is tried
 _BATCH: Final = 1_000
+Verdict = Literal["better", "worse", ""]
 
 
 class MetricDifference(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +74,13 @@ def compare(a: EvalRun, b: EvalRun, *, seed: int = 0, rounds: int = ROUNDS) -> C
         metrics=tuple(each for each in found if each is not None),
         changed=tuple(_changed(pairs)),
     )
+
+
+def verdict(row: MetricDifference) -> Verdict:
+    """Of B; "" where chance alone may have done it."""
+    if row.p >= SURE or not row.difference:
+        return ""
+    return "worse" if (row.difference > 0) == metrics.lower_is_better(row.metric) else "better"
 
 
 def _metric(name: str, pairs: Iterable[tuple[EvalCase, EvalCase]], seed: int, rounds: int) -> MetricDifference | None:

@@ -15,7 +15,7 @@ import json
 import random
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, Protocol
 
 import msgspec
@@ -64,24 +64,22 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
 
 
-async def propose(
-    library: Library, wanted: Wanted, known: Iterable[Question], tell: Callable[[int], object]
-) -> list[Question]:
-    """Up to `most`, none like one of `known` or like another; `tell` hears how many there are."""
+async def propose(library: Library, wanted: Wanted, known: Iterable[Question]) -> list[Question]:
+    """Up to `most`, none like one of `known` or like another."""
     asked = _Asked(known)
-    found: list[Question] = []
     absent = round(wanted.most * wanted.unanswerable)
-    async for each in _answerable(library, wanted, asked):
-        if len(found) == wanted.most - absent:
-            break
-        found.append(each)
-        tell(len(found))
-    async for each in _absent(library, wanted, asked):
-        if len(found) == wanted.most or not absent:
-            break
-        found.append(each)
-        absent -= 1
-        tell(len(found))
+    found = await _first(_answerable(library, wanted, asked), wanted.most - absent)
+    return found + await _first(_absent(library, wanted, asked), absent)
+
+
+async def _first(questions: AsyncIterator[Question], most: int) -> list[Question]:
+    """No more is read for than is wanted."""
+    found: list[Question] = []
+    if most > 0:
+        async for each in questions:
+            found.append(each)
+            if len(found) == most:
+                break
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import subprocess
 from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -109,8 +110,9 @@ def confinement() -> Finding:
 
     try:
         held = enforced()
-    except OSError as error:
-        return Finding(name="parsers", state="fail", text=str(error), fix="run: python -m bascule.child --report")
+    except (OSError, subprocess.SubprocessError) as error:
+        text = f"the parsing process cannot be started ({type(error).__name__})"  # their own words hold paths
+        return Finding(name="parsers", state="fail", text=text, fix="run: python -m bascule.child --report")
     lacking = {name: why for name, why in held.items() if why != "applied"}
     if not lacking:
         return Finding(name="parsers", state="ok", text=f"the kernel confines parsers: {', '.join(sorted(held))}")

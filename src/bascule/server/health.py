@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator, Sequence
-from functools import cache
 from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from bascule.bootstrap import App
 
 _DAY_S: Final = 86_400.0
+_known: Final[dict[str, Finding]] = {}  # what was found out once for this process
 _LATE_S: Final = 60.0  # a deletion that the index has not followed by then wants looking at
 
 
@@ -63,7 +63,7 @@ async def show_health(inquiry: Inquiry) -> HealthReport:
     findings += wall(await app.catalogue.wall())
     findings.append(await _index(app))
     if app.settings.rag.enabled:
-        findings += [await asyncio.to_thread(_confinement), recognition(app.settings)]
+        findings += [await _confinement(), recognition(app.settings)]
     return HealthReport(worst(findings), findings, list(_deployments()))
 
 
@@ -79,10 +79,14 @@ async def _index(app: App) -> Finding:
     return Finding(name="index", state="ok", text=text)
 
 
-@cache
-def _confinement() -> Finding:
-    """It starts a process and does not change while this one lives."""
-    return confinement()
+async def _confinement() -> Finding:
+    """It starts a process. What the kernel enforces does not change while this one lives; that none could be started may."""
+    found = _known.get("parsers")
+    if found is None:
+        found = await asyncio.to_thread(confinement)
+    if found.state != "fail":
+        _known["parsers"] = found
+    return found
 
 
 def _deployments() -> Iterator[Deployment]:

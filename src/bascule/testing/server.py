@@ -21,6 +21,7 @@ from bascule.core.generations import CollectionFacts
 from bascule.core.keys import KeyRecord
 from bascule.core.principals import ALL_SCOPES, Principal
 from bascule.core.rights import Reason, Rights
+from bascule.core.usage import UsageRows
 from bascule.plugins.state_stores.memory import MemoryState
 from bascule.server.app import Application, create_app
 from bascule.server.run import Server, bind
@@ -170,8 +171,8 @@ class FakeCatalogue:
     async def calls(self, principal: Principal, limit: int, wanted: object) -> list[Any]:
         return []
 
-    async def usage(self, principal: Principal, since_s: float) -> list[Any]:
-        return []
+    async def usage(self, principal: Principal, since_s: float) -> UsageRows:
+        return UsageRows([])
 
     async def wall(self) -> str:
         return "none"

@@ -23,7 +23,6 @@ _SHOWN: Final = 200  # questions of a run, changes of a comparison
 _ROUNDS: Final = 2_000
 _MOST_QUESTIONS: Final = 5_000  # beyond it the test would hold a request up; the command line has no such bound
 _LISTED: Final = ("answer_score", "ndcg_at_10", "recall_at_10", "coverage", "risk")
-SURE: Final = 0.05
 Plain = Mapping[str, Any]
 
 
@@ -72,8 +71,10 @@ async def _compare(visit: Visit) -> Reply:
     a, b = [await visit.desk.ask("show_run", id) for id in ids]
     if max(len(a["cases"]), len(b["cases"])) > _MOST_QUESTIONS:
         raise InvalidRequest(f"Runs of more than {_MOST_QUESTIONS:,} questions: `bascule eval compare` does it.")
+    from bascule.evals.compare import verdict
+
     found = await asyncio.to_thread(_compared, a, b)
-    return visit.page("comparison.html", a=a, b=b, found=found, verdict=_verdict, most=_SHOWN, curve=_curves([a, b]))
+    return visit.page("comparison.html", a=a, b=b, found=found, verdict=verdict, most=_SHOWN, curve=_curves([a, b]))
 
 
 def _compared(a: Plain, b: Plain) -> Comparison:
@@ -81,15 +82,6 @@ def _compared(a: Plain, b: Plain) -> Comparison:
 
     one, other = (msgspec.convert({"tenant": "", "key_id": "", **run}, EvalRun) for run in (a, b))
     return compare(one, other, rounds=_ROUNDS)
-
-
-def _verdict(row: Any) -> str:
-    """better, worse or "" where chance alone may have done it."""
-    from bascule.evals.metrics import lower_is_better
-
-    if row.p >= SURE:
-        return ""
-    return "worse" if (row.difference > 0) == lower_is_better(row.metric) else "better"
 
 
 def _curves(runs: Sequence[Plain]) -> Markup:

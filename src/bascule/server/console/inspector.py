@@ -30,7 +30,7 @@ async def show(visit: Visit) -> Reply:
         expect=expect,
         most_expected=MAX_CHARS,
         auditor=visit.desk.principal.can(SCOPE_AUDIT),
-        reason=words.REASONS.get(found["reason"] or "", (found["reason"] or "").replace("_", " ")),
+        reason=words.reason(found["reason"]),
         verdicts=_verdicts(found),
         diagnoses=DIAGNOSES,
         left_out=LEFT_OUT,

@@ -16,6 +16,7 @@ from bascule.server.route import NOT_FOUND
 
 Plain = Mapping[str, Any]
 _JOBS: Final = 20
+_LATEST: Final = 8  # on the first page
 _REASONS: Final = 5  # failed documents of a job in the list; its own page has them all
 _ITEMS: Final = 300
 _GIVEN_UP: Final = 50
@@ -105,6 +106,12 @@ async def work(visit: Visit) -> Reply:
     )
 
 
+async def jobs(visit: Visit) -> Reply:
+    """GET /console/jobs: the first page's part about them, which asks again while some are under way."""
+    found = (await visit.desk.ask("list_jobs", asked={"limit": _LATEST}))["data"]
+    return visit.part("jobs.html", cards=_cards(found), busy=any(job["state"] in _OPEN for job in found))
+
+
 def _cards(jobs: Sequence[Plain]) -> list[JobCard]:
     now, open_ = datetime.now(UTC), 0
     cards = []
@@ -180,6 +187,6 @@ async def on_job(visit: Visit) -> Reply:
 
 
 async def again(visit: Visit) -> Reply:
-    """POST /console/again: everything that was given up, or that of one source."""
-    found = await visit.desk.ask("retry_quarantine", body={"source": visit.asked.get("source", "")})
+    """POST /console/again: everything that was given up."""
+    found = await visit.desk.ask("retry_quarantine", body={})
     return visit.part("retried.html", documents=found["documents"])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from bascule.core.principals import ALL_SCOPES, DEFAULT_SCOPES
@@ -19,29 +22,32 @@ _LIMITS: Final = {
 
 async def show(visit: Visit) -> Reply:
     """GET /console/keys."""
-    return visit.page(
-        "keys.html",
-        keys=await _keys(visit),
-        own=visit.desk.principal.key_id,
-        scopes=sorted(ALL_SCOPES),
-        default=DEFAULT_SCOPES,
-    )
+    return visit.page("keys.html", scopes=sorted(ALL_SCOPES), default=DEFAULT_SCOPES, **(await _rows(visit)))
 
 
-async def _keys(visit: Visit) -> list[dict[str, Any]]:
-    """Those that work first, then the newest."""
+async def _rows(visit: Visit) -> dict[str, Any]:
+    """What `key_rows.html` shows: those that work first, then the newest."""
     found: list[dict[str, Any]] = (await visit.desk.ask("list_keys"))["data"]
     newest = sorted(found, key=lambda key: str(key["created_at"]), reverse=True)
-    return sorted(newest, key=lambda key: key["revoked_at"] is not None)
+    now = datetime.now(UTC)
+    working = frozenset(key["id"] for key in found if works(key, now))
+    keys = sorted(newest, key=lambda key: key["id"] not in working)
+    return {"keys": keys, "working": working, "own": visit.desk.principal.key_id}
+
+
+def works(key: Mapping[str, Any], now: datetime) -> bool:
+    """Neither revoked nor expired: a rotated key expires when its overlap ends."""
+    expires_at = key["expires_at"]
+    return key["revoked_at"] is None and (expires_at is None or datetime.fromisoformat(expires_at) > now)
 
 
 async def on_key(visit: Visit) -> Reply:
     """POST /console/keys to make one, POST /console/keys/{id} to revoke it."""
     if visit.rest:
         await visit.desk.ask("revoke_key", visit.rest)
-        return visit.part("key_rows.html", keys=await _keys(visit), own=visit.desk.principal.key_id)
+        return visit.part("key_rows.html", **(await _rows(visit)))
     made = await visit.desk.ask("create_key", body=_body(visit))
-    return visit.part("key_made.html", made=made, keys=await _keys(visit), own=visit.desk.principal.key_id)
+    return visit.part("key_made.html", made=made, **(await _rows(visit)))
 
 
 def _body(visit: Visit) -> dict[str, Any]:
@@ -62,7 +68,9 @@ def _body(visit: Visit) -> dict[str, Any]:
 
 
 def _number(text: str, kind: type[int] | type[float]) -> int | float | str:
+    """JSON has no NaN and no infinity: as null they would mean "no limit"."""
     try:
-        return kind(text)
+        value = kind(text)
     except ValueError:
         return text
+    return value if math.isfinite(value) else text

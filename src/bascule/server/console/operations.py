@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -9,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from bascule.server.console import columns
+from bascule.server.console.keyring import works
 from bascule.server.console.visit import Visit
 from bascule.server.exchange import Reply
 
@@ -55,13 +57,14 @@ class Budget(msgspec.Struct, frozen=True):
 
 async def show(visit: Visit) -> Reply:
     """GET /console/operations."""
-    usage: Sequence[Plain] = (await visit.desk.ask("show_usage", asked={"days": _DAYS}))["data"]
+    told = await visit.desk.ask("show_usage", asked={"days": _DAYS})
+    usage: Sequence[Plain] = told["data"]
     keys = (await visit.desk.ask("list_keys"))["data"] if visit.desk.may("list_keys") else []
     health = await visit.desk.ask("show_health") if visit.desk.may("show_health") else None
-    names = {key["id"]: key["name"] for key in keys}
     figure = visit.asked.get("figure", "")
     figure = figure if figure in _FIGURES else "cost_usd" if any(row["cost_usd"] for row in usage) else "calls"
-    today = datetime.now(UTC).date()
+    now = datetime.now(UTC)
+    today = now.date()
     return visit.page(
         "operations.html",
         health=health,
@@ -69,30 +72,36 @@ async def show(visit: Visit) -> Reply:
         figure=figure,
         drawing=columns.drawing(columns.stacks(usage, figure, today, _DAYS), _FIGURES[figure]),
         inks=columns.inks(usage, figure),
-        models=_totals(usage, lambda row: row["model"] or "–"),
-        by_key=_totals(usage, lambda row: names.get(row["key_id"], row["key_id"][-8:] or "the server itself")),
-        budgets=list(_budgets(keys, usage, today.isoformat())),
+        models=_totals(usage, "model", lambda model: model or "–"),
+        by_key=_totals(usage, "key_id", _names(keys)),
+        budgets=list(_budgets((key for key in keys if works(key, now)), usage, today.isoformat())),
         days=_DAYS,
+        more=told["more"],
         everybody=visit.desk.principal.is_admin,
     )
 
 
-def _totals(usage: Sequence[Plain], name_of: Callable[[Plain], str]) -> list[Total]:
+def _names(keys: Sequence[Plain]) -> Callable[[str], str]:
+    """Of a key, by its id; of those with one name, its beginning too."""
+    many = Counter(key["name"] for key in keys)
+    names = {key["id"]: f"{key['name']} ({key['prefix']}…)" if many[key["name"]] > 1 else key["name"] for key in keys}
+    return lambda key_id: names.get(key_id, key_id[-8:] or "the server itself")
+
+
+def _totals(usage: Sequence[Plain], by: str, name_of: Callable[[str], str]) -> list[Total]:
     """The dearest first, then the busiest."""
     summed: dict[str, dict[str, Any]] = {}
     counted = ("calls", "failed", "hits", "input_tokens", "output_tokens", "cost_usd")
     for row in usage:
-        into = summed.setdefault(name_of(row), dict.fromkeys(counted, 0))
+        into = summed.setdefault(row[by], dict.fromkeys(counted, 0))
         for name in counted:
             into[name] += row[name]
-    found = [Total(name=name, **values) for name, values in summed.items()]
+    found = [Total(name=name_of(value), **values) for value, values in summed.items()]
     return sorted(found, key=lambda total: (-total.cost_usd, -total.calls, total.name))
 
 
 def _budgets(keys: Iterable[Plain], usage: Sequence[Plain], today: str) -> Iterable[Budget]:
     for key in keys:
-        if key["revoked_at"]:
-            continue
         for period, most, days in (
             ("today", key["usd_per_day"], today),
             ("this month", key["usd_per_month"], today[:7]),

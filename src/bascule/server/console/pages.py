@@ -21,7 +21,6 @@ from bascule.server.console.door import FORM_BYTES, Door, TooManyAttempts
 from bascule.server.console.guard import PAGE_HEADERS, check_host, check_origin
 from bascule.server.console.sections import SECTIONS
 from bascule.server.console.visit import Visit, place_of, places
-from bascule.server.console.why import METHODS
 from bascule.server.credentials import require
 from bascule.server.exchange import Events, Exchange, Header, Reply, Watch
 from bascule.server.failures import report, to_body, to_reply
@@ -40,8 +39,8 @@ _TYPES: Final = {
     ".js": b"text/javascript; charset=utf-8",
     ".svg": b"image/svg+xml",
 }
+_UNNOTED: Final = frozenset({"/", "/console/work", "/console/operations", "/console/keys"})
 _PAGE: Final = 25
-_JOBS: Final = 8
 _MOST_FIELDS: Final = 250
 
 Fragment = Callable[[Exchange, Principal, str], Awaitable[Reply]]
@@ -53,7 +52,7 @@ class Console:
         self._stopping = stopping
         self._door = Door(app)
         self._files = {path.name: path.read_bytes() for path in (_HERE / "static").iterdir() if path.suffix in _TYPES}
-        self._get: dict[str, Fragment] = {"documents": self._documents, "jobs": self._jobs, "passage": self._passage}
+        self._get: dict[str, Fragment] = {"documents": self._documents, "passage": self._passage}
         self._doors: dict[str, Callable[[Exchange], Awaitable[Reply]]] = {
             "/": self._home,
             "/console/sign-in": self._to_provider,
@@ -74,7 +73,6 @@ class Console:
         )
         # A changed file has another address, so that an upgrade never meets a stale copy.
         templates.globals["version"] = hashlib.sha256(b"".join(self._files.values())).hexdigest()[:12]
-        templates.globals["method_words"] = METHODS
         return templates
 
     async def serve(self, exchange: Exchange, path: str, method: str) -> None:
@@ -164,8 +162,9 @@ class Console:
         if exchange.header(b"hx-request"):
             return Reply(401, b"", _HTML, ((b"hx-redirect", b"/"), *PAGE_HEADERS))
         if exchange.header(b"sec-fetch-site") == "cross-site" and exchange.scope["method"] == "GET":
-            # A link from elsewhere, and Strict kept the cookie of whoever is signed in at home: the page asks again itself.
-            return self._page("again.html")
+            # A link from elsewhere, and Strict kept the cookie of whoever is signed in at home: the page asks again itself,
+            # but no other site makes somebody read what is written into the audit log.
+            return self._page("again.html", by_itself=exchange.scope["path"] in _UNNOTED)
         return _redirect()
 
     # ------------------------------------------------------------ the page and its parts
@@ -211,7 +210,7 @@ class Console:
             pieces=words.pieces(found),
             written=self._written(found),
             headings=words.headings,
-            reason=words.REASONS.get(found.reason or "", (found.reason or "").replace("_", " ")),
+            reason=words.reason(found.reason),
             lacks=words.lacks(found.degraded),
         )
 
@@ -235,13 +234,6 @@ class Console:
             "documents.html", rows=rows, after=after, collection=collection or "", first="after" not in asked
         )
 
-    async def _jobs(self, exchange: Exchange, principal: Principal, rest: str) -> Reply:
-        require(principal, SCOPE_INGEST)
-        rows = [words.JobRow.of(job) for job in await self._app.catalogue.jobs(principal, _JOBS)]
-        return self._page(
-            "jobs.html", rows=rows, busy=any(row.state in ("queued", "running", "paused") for row in rows)
-        )
-
     async def _passage(self, exchange: Exchange, principal: Principal, rest: str) -> Reply:
         require(principal, SCOPE_ASK)
         asked = _query(exchange)
@@ -261,7 +253,7 @@ class Console:
         """A page of its own, or a line for the place that htmx fills."""
         told = to_body(error).error
         status = 503 if isinstance(error, StorageError) else to_reply(error).status
-        return self._page("error_page.html" if whole else "error.html", status, message=told.message, code=told.code)
+        return self._page("error_page.html" if whole else "error.html", status, told=told)
 
     def _file(self, name: str) -> Reply:
         body = self._files.get(name)

@@ -13,7 +13,6 @@ from bascule.server.console.visit import Visit
 from bascule.server.exchange import Reply
 
 _MOST: Final = 200
-_TITLES: Final = 60  # documents whose titles are looked up
 _SET: Final = b"application/x-ndjson; charset=utf-8"
 
 
@@ -36,24 +35,13 @@ async def show(visit: Visit) -> Reply:
         return _as_file([each for key, each in keyed.items() if visit.asked.get(f"q-{key}") == "on"])
     if visit.rest:
         raise NotFound("There is no such page.")
-    titles = await _titles(visit, (id for each in found for id in each["documents"]))
+    named = [id for each in found for id in each["documents"]]
+    titles = await visit.desk.app.catalogue.titles(visit.desk.principal, named)
     return visit.page("review.html", candidates=keyed, titles=titles, everybody=visit.desk.principal.is_admin)
 
 
 def _key(candidate: Mapping[str, Any]) -> str:
     return case_key(candidate["question"], *candidate["collections"], *candidate["answer"])
-
-
-async def _titles(visit: Visit, ids: Iterable[str]) -> dict[str, str]:
-    """Of documents that may still be read."""
-    found = {}
-    for id in list(dict.fromkeys(ids))[:_TITLES]:
-        try:
-            document = await visit.desk.ask("show_document", id)
-        except NotFound:
-            continue
-        found[id] = document["title"] or document["name"]
-    return found
 
 
 def _as_file(chosen: Iterable[Mapping[str, Any]]) -> Reply:

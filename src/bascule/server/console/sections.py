@@ -15,6 +15,7 @@ SECTIONS: Final[Mapping[tuple[str, str], Section]] = {
     ("GET", "review"): review.show,
     ("GET", "evaluations"): history.show,
     ("GET", "work"): intake.work,
+    ("GET", "jobs"): intake.jobs,
     ("GET", "sources"): intake.sources,
     ("POST", "source"): intake.on_source,
     ("GET", "job"): intake.job,

@@ -88,6 +88,8 @@ class SentenceRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Why(msgspec.Struct, frozen=True, kw_only=True):
+    """`methods`: the headings of each passage's scores."""
+
     stages: list[StageRow]
     took_ms: float
     methods: list[str]
@@ -105,7 +107,7 @@ class Why(msgspec.Struct, frozen=True, kw_only=True):
         return cls(
             stages=[_stage(stage, took_s) for stage in found["stages"]],
             took_ms=1000 * took_s,
-            methods=methods,
+            methods=[METHODS.get(name, name.replace("_", " ").capitalize()) for name in methods],
             passages=list(_passages(found, facts, methods)),
             sentences=list(_sentences(found["answer"], facts)),
             dropped=[_dropped(row) for row in _checked(facts) if not row["kept"]],

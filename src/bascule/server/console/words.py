@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from bascule.core.documents import Answer, Citation, Document, Job, VisibleChunk
+from bascule.core.documents import Answer, Citation, Document, VisibleChunk
 from bascule.core.principals import Principal
 from bascule.server.views import is_keeper
 
@@ -78,37 +78,6 @@ class DocumentRow(msgspec.Struct, frozen=True):
         )
 
 
-class JobRow(msgspec.Struct, frozen=True):
-    """`share`: finished documents, 0..100. `problems`: name and reason of each that failed."""
-
-    id: str
-    collection: str
-    state: str
-    word: str
-    created_at: str
-    total: int
-    finished: int
-    share: int
-    problems: list[tuple[str, str]]
-
-    @classmethod
-    def of(cls, job: Job) -> JobRow:
-        total = sum(job.counts.values())
-        waiting = job.counts.get("queued", 0) + job.counts.get("running", 0)
-        finished = total - waiting
-        return cls(
-            job.id,
-            job.collection,
-            job.state,
-            STATES.get(job.state, job.state),
-            job.created_at[:16].replace("T", " "),
-            total,
-            finished,
-            100 if not total else 100 * finished // total,
-            [(item.name, item.reason) for item in job.items if item.state == "failed"],
-        )
-
-
 class Passage(msgspec.Struct, frozen=True):
     """A passage in three parts, the middle one being what is cited, with what stands around it in its document."""
 
@@ -154,6 +123,11 @@ def pieces(answer: Answer) -> list[Piece]:
 def headings(title: str, path: Sequence[str]) -> list[str]:
     """The headings above a passage, without the one that is the document's title again."""
     return list(path[1:] if path and path[0] == title else path)
+
+
+def reason(code: str | None) -> str:
+    """A sentence for why there is no answer, or no whole one."""
+    return REASONS.get(code or "", (code or "").replace("_", " "))
 
 
 def lacks(codes: Sequence[str]) -> list[str]:
