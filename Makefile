@@ -1,4 +1,4 @@
-# Everything is kept inside the checkout: .tools (uv), .venv (the locked environment), .models (the embedding model).
+# Everything is kept inside the checkout: .tools (uv), .venv (the locked environment), .models (models that run here).
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -34,10 +34,12 @@ demo: setup ## The main job on real input; ARGS=--once exits at the end.
 
 test: setup clients ## All tests, the long suites in their short seeded forms.
 	.venv/bin/bascule models pull --quiet || true
+	.venv/bin/bascule models pull rampart --quiet || true
 	$(PY) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 test-full: setup clients ## All tests at the promised counts.
 	.venv/bin/bascule models pull --quiet || true
+	.venv/bin/bascule models pull rampart --quiet || true
 	BASCULE_TEST_FULL=1 $(PY) -m pytest --timeout 1800 -n $(WORKERS) --dist worksteal $(ARGS)
 
 audit: setup clients ## The leak audit with planted bugs, the route matrix and the fault scenarios.

@@ -198,7 +198,10 @@ def test_verify_finds_a_changed_file_and_pull_repairs_it(tmp_path: Path, recipe:
 
 
 def test_listing_names_what_could_be_here_and_verify_only_what_is(tmp_path: Path) -> None:
-    assert [(found.name, found.state) for found in models.listing(tmp_path)] == [("minilm", "missing")]
+    assert [(found.name, found.state) for found in models.listing(tmp_path)] == [
+        ("minilm", "missing"),
+        ("rampart", "missing"),
+    ]
     assert models.verify(tmp_path) == []
 
 

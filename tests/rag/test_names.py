@@ -7,7 +7,7 @@ import pytest
 
 from bascule.core.errors import ConfigError
 from bascule.core.recognise import KINDS
-from bascule.rag.names import check, with_names
+from bascule.rag.names import found_at, with_names
 from bascule.rag.prepare import PrepareOptions
 from bascule.rag.sandbox import SandboxOptions, open_sandbox
 
@@ -63,4 +63,4 @@ def test_what_rules_find_comes_before_what_the_model_says(model) -> None:
 def test_a_model_that_is_not_there_is_said_at_start(tmp_path: Path) -> None:
     for missing in ("no_such_model", "../etc", str(tmp_path / "none")):
         with pytest.raises(ConfigError, match="names_model"):
-            check(missing)
+            found_at(missing, tmp_path)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bascule.bootstrap.app import App
@@ -40,9 +42,7 @@ async def open_documents(
 
     settings, rag = app.settings, app.settings.rag
     if rag.names_model:
-        from bascule.rag.names import check
-
-        check(rag.names_model)
+        await asyncio.to_thread(_check_names, rag.names_model, resources.models)
     store: VectorStore = await connect_plugin(stack, "vector_stores", "rag.vector_store", rag.vector_store, resources)
     embedders = Embedders(await _embedder(app, models), rag.embedding_model or "", app.gateway.embedder)
 
@@ -159,6 +159,17 @@ async def _embedder(app: App, models: Mapping[str, ModelSettings]) -> Embedder |
     return await app.gateway.embedder(wanted)
 
 
+def _check_names(model: str, models: Path) -> None:
+    """Raises ConfigError when it is not there, or one that Bascule built is not what it built."""
+    from bascule.ops.model_recipes import BY_NAME
+    from bascule.ops.models import check
+    from bascule.rag.names import found_at
+
+    if model in BY_NAME and (problem := check(models, BY_NAME[model]).problem):
+        raise ConfigError(f"rag.names_model: {problem}")
+    found_at(model, models)
+
+
 class _LazySandbox:
     """Starts the parsing children when the first document comes, so that a server that ingests nothing pays nothing."""
 
@@ -180,6 +191,7 @@ class _LazySandbox:
         from bascule.core.recognise import KINDS
         from bascule.rag.confine import Limits as ProcessLimits
         from bascule.rag.confine import OcrLimits
+        from bascule.rag.names import found_at
         from bascule.rag.prepare import PrepareOptions
         from bascule.rag.sandbox import SandboxOptions
 
@@ -199,7 +211,7 @@ class _LazySandbox:
                 chunk_tokens=rag.chunk_tokens,
                 redact=rag.redact,
                 kinds=(*KINDS, *rag.names) if rag.names_model else KINDS,
-                names_model=rag.names_model,
+                names_model=found_at(rag.names_model, self._models) if rag.names_model else "",
                 tokenizer=str(tokenizer) if tokenizer.is_file() else "",
             ),
         )

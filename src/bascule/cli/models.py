@@ -1,4 +1,4 @@
-"""models pull, list and verify: the built-in embedding model."""
+"""models pull, list and verify: the models that run on this machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from bascule.cli.options import Config, Data, Json
 from bascule.cli.output import Output
 
-models_app = typer.Typer(help="The built-in embedding model.", no_args_is_help=True)
+models_app = typer.Typer(help="Models that run on this machine.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
@@ -26,26 +26,32 @@ def _folder(data: Path | None, config: Path | None) -> Path:
 
 @models_app.command("pull")
 def pull(
+    name: Annotated[
+        str, typer.Argument(help="minilm embeds; rampart finds names and addresses (CC BY 4.0).")
+    ] = "minilm",
     data: Data = None,
     config: Config = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
     json_mode: Json = False,
 ) -> None:
-    """Fetch the embedding model by hash and build it, once; nothing to do when it is there and whole."""
+    """Fetch a model by hash and build it, once; nothing to do when it is there and whole."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from bascule.ops import models
+    from bascule.ops.model_recipes import BY_NAME
 
+    if name not in BY_NAME:
+        raise typer.BadParameter(f"There is no model {name!r}: {', '.join(BY_NAME)}.", param_hint="NAME")
     out = Output(json_mode)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     shown = not quiet and out.err.is_terminal
     with Progress(*columns, console=out.err, disable=not shown, transient=True) as bar:
-        task = bar.add_task("embedding model", total=1.0)
+        task = bar.add_task(name, total=1.0)
 
         def tell(step: str, share: float) -> None:
             bar.update(task, description=step, completed=share)
 
-        built = models.pull(_folder(data, config), progress=tell)
+        built = models.pull(_folder(data, config), progress=tell, recipe=BY_NAME[name])
     if json_mode:
         out.document(_plain(built))
     elif not quiet:

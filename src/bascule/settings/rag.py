@@ -151,7 +151,8 @@ class RagSettings(Section):
     )
     names_model: str = Field(
         "",
-        description="A spaCy model, installed by its name or a folder: names are treated as personal data too. Empty for none.",
+        description="rampart (bascule models pull rampart), a spaCy model's name, or the folder of either: names are treated as"
+        " personal data too. Empty for none.",
     )
     names: tuple[Literal["name", "place"], ...] = Field(
         ("name",), description="What names_model looks for: names of people, of places."
