@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,16 @@ def test_nothing_is_changed_when_one_of_them_does_not_open(tmp_path: Path) -> No
     with pytest.raises(ConfigError):
         list(reseal(tmp_path, Seal(key(OTHER))))
     assert (tmp_path / "prompt.key").read_bytes() == b"c" * 32
+
+
+def test_a_second_run_is_told_whose_turn_it_is_instead_of_waiting_for_ever(tmp_path: Path) -> None:
+    folder(tmp_path, Seal(key()))
+    first = reseal(tmp_path, Seal(key(OTHER), [key()]))
+    next(first)
+    with pytest.raises(ConfigError, match=rf"process {os.getpid()}\b"):
+        list(reseal(tmp_path, Seal(key(OTHER), [key()])))
+    list(first)
+    assert {held for _, held in reseal(tmp_path, Seal(key(OTHER)))} == {"sealed"}
 
 
 def test_kill_9_between_any_two_steps_leaves_each_secret_old_or_new_and_the_next_run_goes_on(tmp_path: Path) -> None:

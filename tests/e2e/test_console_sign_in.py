@@ -260,10 +260,15 @@ async def test_a_provider_that_is_down_or_a_cookie_of_https_is_handled(world: Wo
     async with world.browser() as browser:
         asked = await world.begin(browser)
         at = await world.agree(browser, asked)
-        world.provider.down = True
+        world.provider.status = 503
         status, text = await world.back(browser, at)
         assert status == 503 and world.provider.url not in text
-        world.provider.down = False
+        for code, status in ((400, 401), (403, 401), (404, 401), (429, 503)):
+            world.provider.status = code
+            at = await world.agree(browser, await world.begin(browser))
+            told, text = await world.back(browser, at)
+            assert told == status and "Traceback" not in text and "<html>no" not in text
+        world.provider.status = 0
         login = world.app.settings.login.model_copy(update={"public_url": "https://127.0.0.1"})
         world.app.settings = world.app.settings.model_copy(update={"login": login})
         async with browser.get(world.url + "/console/sign-in", allow_redirects=False) as reply:

@@ -141,6 +141,11 @@ async def test_A6_whatever_only_the_role_opens_is_in_the_audit_log_before_it_is_
         before = len(await world.acts())
         status, text = await world.call("GET", path, world.admin)
         assert status == 200 and [act for act, _, _ in (await world.acts())[before:]] == acts
+    before = len(await world.acts())
+    status, text = await world.call("GET", "/v1/answers/{id}/explain?expect=a", world.admin)
+    (entry,) = (await world.acts())[before:]
+    assert status == 200 and entry[:2] == ("answer.read", world.ids["answer"])
+    assert entry[2] == {"of": ["ann"], "people": 1, "documents": [world.ids["documents"]], "count": 1}
     await the_console_notes_as_the_api_does(world)
     assert await world.app.catalogue.audit_break() is None
 
@@ -150,6 +155,8 @@ async def test_A6_nothing_is_shown_when_the_entry_cannot_be_written(world: World
     full = "CREATE TRIGGER full BEFORE INSERT ON audit_log BEGIN SELECT RAISE(ABORT, 'disk full'); END"
     await database.write(lambda c: c.execute(sa.text(full)))
     await database.close()
+    status, text = await world.call("GET", "/v1/answers/{id}/explain?expect=a", world.admin)
+    assert status == 503 and CANARY not in text
     refused = set()
     for method, path, body in reading():
         status, text = await world.call(method, path, world.admin, body)

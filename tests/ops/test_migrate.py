@@ -22,7 +22,9 @@ from bascule.core.rights import Rights
 from bascule.core.rights_levels import Group
 from bascule.db import copying
 from bascule.db.engine import Database
+from bascule.db.sealing import Seal, SealKey, read_secret
 from bascule.ops import migrate as module
+from bascule.ops.migrate import copy_secrets
 from bascule.settings import Settings
 from bascule.testing.postgres import server
 from bascule.testing.running import settings_for, until
@@ -208,6 +210,31 @@ async def test_it_refuses_a_place_that_is_in_use_or_somebody_elses(source: Setti
         await move(source, fresh_folder, "default", (), ignore)
     with pytest.raises(ConfigError, match="secret of its own"):
         await move(source, settings_for(used.data), "default", (), ignore)
+
+
+def test_secrets_are_compared_as_they_are_opened_and_arrive_in_a_form_that_the_target_opens(tmp_path: Path) -> None:
+    one, other = (SealKey.of(letter * 40, "env:X") for letter in "ab")
+    sealed, both, elsewhere, plain = Seal(one), Seal(other, [one]), Seal(other), Seal()
+    here, there = tmp_path / "here", tmp_path / "there"
+    (here / "secrets").mkdir(parents=True)
+    file = here / "secrets" / "prompt.key"
+    file.write_bytes(sealed.closed("prompt.key", b"s" * 32))
+    for target in (sealed, both, elsewhere):
+        copy_secrets(here, there, sealed, target)
+        assert read_secret(there / "secrets", "prompt.key", target) == b"s" * 32
+        file.write_bytes(sealed.closed("prompt.key", b"s" * 32))  # the same secret, other bytes
+        copy_secrets(here, there, sealed, target)
+        assert [path.name for path in (there / "secrets").iterdir()] == ["prompt.key"]
+        shutil.rmtree(there)
+    with pytest.raises(ConfigError, match=r"secrets\.key"):
+        copy_secrets(here, there, plain, sealed)
+    with pytest.raises(ConfigError, match=r"secrets\.key"):
+        copy_secrets(here, there, sealed, plain)
+    assert not any((there / "secrets").iterdir()), "nothing is laid down in clear that was sealed"
+    copy_secrets(here, there, sealed, sealed)
+    file.write_bytes(sealed.closed("prompt.key", b"t" * 32))
+    with pytest.raises(ConfigError, match="secret of its own"):
+        copy_secrets(here, there, sealed, sealed)
 
 
 async def test_the_command_moves_and_says_what_it_compared(

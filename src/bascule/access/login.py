@@ -159,7 +159,11 @@ class Login:
             asked["client_id"] = rules.client_id
         else:
             headers["authorization"] = _basic(rules.client_id, rules.client_secret)
-        body = await self._post((await self._where()).token, headers, urlencode(asked).encode())
+        where = await self._where()
+        try:
+            body = await self._post(where.token, headers, urlencode(asked).encode())
+        except AuthenticationFailed as error:
+            raise _refused(f"the provider refused the code: {error.message}") from None
         token = _object(body).get("id_token")
         if not isinstance(token, str):
             raise _refused("the provider refused the code")

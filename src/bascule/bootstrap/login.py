@@ -10,7 +10,7 @@ from bascule.access.login import Login, LoginRules, Post
 from bascule.access.tokens import Issuer, TokenVerifier
 from bascule.bootstrap.plugins import secret
 from bascule.bootstrap.tokens import getter, issuer_fields
-from bascule.core.errors import ConfigError, StorageError, UpstreamError
+from bascule.core.errors import AuthenticationFailed, ConfigError, StorageError, UpstreamError
 from bascule.core.http import HttpClient
 from bascule.settings import Settings
 
@@ -54,8 +54,10 @@ def _poster(http: HttpClient) -> Post:
                 await reply.aclose()
         except UpstreamError:
             raise StorageError("The identity provider does not answer at the moment.") from None
-        if reply.status >= 500:
+        if reply.status >= 500 or reply.status == 429:
             raise StorageError("The identity provider does not answer at the moment.")
+        if reply.status >= 400:  # whatever stands in it: some send a page
+            raise AuthenticationFailed(f"The identity provider answered {reply.status}.")
         return data
 
     return post

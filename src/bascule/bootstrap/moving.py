@@ -47,7 +47,7 @@ async def move(
         if same_catalogue:
             return await _fill(target, progress)
         if here.data != there.data:
-            await asyncio.to_thread(copy_secrets, here.data, there.data)
+            await asyncio.to_thread(copy_secrets, here.data, there.data, open_seal(source), open_seal(target))
         prepare_folder(there.data, open_seal(target))
         with alone(*({there.data} - {here.data})):
             return [*await _move(here, there, chosen, head, progress), *await _fill(target, progress)]

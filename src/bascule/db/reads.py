@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from bascule.core.principals import SCOPE_ADMIN, Principal
-from bascule.core.reads import Maker, made_by_others
+from bascule.core.reads import Maker, gathered_by, made_by_others
 from bascule.db.audit import write_audit
 from bascule.db.rights import visible
 from bascule.db.store import Store
@@ -31,6 +31,11 @@ class SqlReads(Store):
         of: Iterable[Maker] = (),
     ) -> None:
         if principal.system or not principal.is_admin:
+            return
+        gathered = gathered_by(principal)
+        if gathered is not None:
+            gathered.document_ids.update(document_ids)
+            gathered.of.update(of)
             return
         others = made_by_others(principal, of)
         wanted = sorted(set(document_ids))

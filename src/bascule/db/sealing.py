@@ -29,6 +29,7 @@ SHORTEST: Final = 32  # characters of a key: 24 random bytes in base64
 _SALT: Final = b"bascule secrets at rest v1"
 _MARK_BYTES: Final = 8
 _NONCE_BYTES: Final = 12
+_HOLDER: Final = ".rotating"
 _FRESH: Final = ".sealing-"
 
 Held = Literal["clear", "sealed", "old key", "unreadable"]
@@ -110,7 +111,8 @@ def secret_names(folder: Path) -> list[str]:
 
 def reseal(folder: Path, seal: Seal) -> Iterator[tuple[str, Held]]:
     """Bring every secret under the key of now, one after the other: its name, and how it was kept. What is there already is left
-    as it is, so that one goes on where one was broken off. Raises ConfigError before anything is changed when one does not open."""
+    as it is, so that one goes on where one was broken off. Raises ConfigError before anything is changed when one does not open,
+    or another run is at it."""
     with _alone(folder):
         for left in folder.glob(_FRESH + "*"):  # of a run that was killed
             left.unlink()
@@ -126,11 +128,20 @@ def reseal(folder: Path, seal: Seal) -> Iterator[tuple[str, Held]]:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """One at a time; the lock goes with its process."""
-    at = os.open(folder, os.O_RDONLY)
+    """One at a time; the lock goes with its process. Raises ConfigError that says whose it is."""
+    at, holder = os.open(folder, os.O_RDONLY), folder / _HOLDER
     try:
-        fcntl.flock(at, fcntl.LOCK_EX)
-        yield
+        try:
+            fcntl.flock(at, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            whose = holder.read_text("ascii") if holder.exists() else "unknown"
+            text = f"Another `bascule secrets rotate` (process {whose}) works on {folder}."
+            raise ConfigError(f"{text} Wait for it or end it, and run this again.") from None
+        holder.write_text(str(os.getpid()), "ascii")
+        try:
+            yield
+        finally:
+            holder.unlink()
     finally:
         os.close(at)
 

@@ -22,8 +22,10 @@ from bascule.core.errors import ConfigError
 from bascule.db import copying
 from bascule.db.copying import Key, Selection
 from bascule.db.engine import Database
+from bascule.db.files import write_whole
 from bascule.db.ledger import DeletionLedger
 from bascule.db.readers import readable, readers
+from bascule.db.sealing import Seal
 
 NOTE: Final = "migration.json"
 _LOCK: Final = "jobs.lock"  # of whoever works on the folder
@@ -159,15 +161,26 @@ def _name(place: Place) -> str:
     return hashlib.sha256(f"{place.data}\n{place.url}".encode()).hexdigest()[:16]
 
 
-def copy_secrets(source: Path, target: Path) -> None:
-    """Before the target's folder gets secrets of its own. Raises ConfigError when it has others: pseudonyms would change."""
+def copy_secrets(source: Path, target: Path, here: Seal, there: Seal) -> None:
+    """Before the target's folder gets secrets of its own, each in a form that its keys open. Raises ConfigError when it has
+    others (pseudonyms would change), and for one that cannot be opened."""
     (target / "secrets").mkdir(mode=0o700, parents=True, exist_ok=True)
     target.chmod(0o700)
     for file in sorted(path for path in (source / "secrets").iterdir() if path.is_file() and path.name[0] != "."):
         to = target / "secrets" / file.name
-        if to.exists() and to.read_bytes() != file.read_bytes():
-            raise ConfigError(f"The target has a secret of its own, {to.name}. Move to a new data folder.")
-        _copy_file(file, to)
+        kept = file.read_bytes()
+        opened = here.opened(file.name, kept)
+        if to.exists():
+            if there.opened(to.name, to.read_bytes()) != opened:
+                raise ConfigError(f"The target has a secret of its own, {to.name}. Move to a new data folder.")
+            continue
+        if there.held(file.name, kept) == "unreadable":
+            if not there.closes:
+                raise ConfigError(
+                    f"The secret {to.name} is encrypted, and the target names no key: set secrets.key there."
+                )
+            kept = there.closed(file.name, opened)
+        write_whole(to, kept, fresh=to.with_name(f".{to.name}.part"))
 
 
 def copy_blobs(source: Path, target: Path, names: Sequence[str], progress: Progress) -> Check:

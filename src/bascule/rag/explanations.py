@@ -11,6 +11,7 @@ from bascule.core.catalogue import AuditLog, Passages, Traces
 from bascule.core.documents import Answer
 from bascule.core.errors import Conflict
 from bascule.core.principals import SCOPE_AUDIT, Principal
+from bascule.core.reads import one_entry
 from bascule.core.traces import Trace
 from bascule.rag.compare import compare
 from bascule.rag.expect import WIDE, Expectations, Named
@@ -51,11 +52,12 @@ class Explanations:
     ) -> dict[str, Any]:
         """The trace under this reader's rights now; with `expect`, why that document or text is not in the answer; with `truth`,
         what was hidden from the asker (scope audit, audited). Raises NotFound, ScopeMissing, StorageError."""
-        trace = await self._trace(principal, answer_id, truth=truth)
-        told = {"truth": await self._truth.tell(principal, trace, expect)} if truth else {}
-        found = await view(self._library, principal, trace, self._options)
-        if expect:
-            found["expected"] = msgspec.to_builtins(await self._expectations.judge(principal, trace, expect))
+        async with one_entry(self._library, principal, "answer.read", answer_id):
+            trace = await self._trace(principal, answer_id, truth=truth)
+            told = {"truth": await self._truth.tell(principal, trace, expect)} if truth else {}
+            found = await view(self._library, principal, trace, self._options)
+            if expect:
+                found["expected"] = msgspec.to_builtins(await self._expectations.judge(principal, trace, expect))
         return found | told
 
     async def _trace(self, principal: Principal, answer_id: str, *, truth: bool) -> Trace:

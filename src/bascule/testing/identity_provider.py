@@ -180,7 +180,7 @@ class IdentityProvider:
     codes: dict[str, Code] = field(default_factory=dict)
     spoil: Callable[[dict[str, Any]], None] = _nothing
     asked: list[dict[str, str]] = field(default_factory=list)
-    down: bool = False
+    status: int = 0  # of the token endpoint's page instead of a token, as gateways before it send
 
     def __post_init__(self) -> None:
         self.key = RSAKey.generate_key(2048)
@@ -231,8 +231,8 @@ class IdentityProvider:
     async def token(self, request: web.Request) -> web.Response:
         given = {name: str(value) for name, value in (await request.post()).items()}
         self.asked.append(given)
-        if self.down:
-            return web.Response(status=503)
+        if self.status:
+            return web.Response(status=self.status, text="<html>no</html>", content_type="text/html")
         status, body, _ = self._server.create_token_response(_Request(request, given))
         return web.json_response(body, status=status)
 
