@@ -161,15 +161,17 @@ def _whole(scores: Doubles, limit: int, ceiling: float) -> bool:
 
 
 def _weights(connection: sqlite3.Connection, statistics: Statistics, terms: Sequence[str]) -> dict[bytes, float]:
-    """word -> its rarity in the tenant's chunks now, times how often it was asked."""
+    """word -> its rarity in the tenant's chunks now, times how often it was asked; in the order asked, as scores are added."""
     times = Counter(term.encode("utf-8", "surrogatepass") for term in terms)
     marks, blocks = ",".join("?" * len(times)), ",".join(map(str, statistics.blocks))
     rows = connection.execute(
-        f"SELECT term, sum(length(data)) / 4 FROM posting WHERE tenant = ? AND block IN ({blocks})"
-        f" AND term IN ({marks}) GROUP BY term",
+        f"SELECT term, length(data) / 4 FROM posting WHERE tenant = ? AND block IN ({blocks}) AND term IN ({marks})",
         (statistics.tenant_id, *times),
     )
-    return {word: times[word] * scan.idf(statistics.chunks, df) for word, df in rows}
+    counts: Counter[bytes] = Counter()
+    for word, count in rows:
+        counts[word] += count
+    return {word: n * scan.idf(statistics.chunks, counts[word]) for word, n in times.items() if word in counts}
 
 
 def _scores(tf: Doubles, weights: Doubles, lengths: Lengths, average: float) -> Doubles:
