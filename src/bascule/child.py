@@ -1,7 +1,7 @@
-"""The process that reads untrusted files: `python -m bascule.child`, started by `rag.sandbox`, one document at a time.
+"""The process that reads untrusted files: `python -m bascule.child`, started by `rag.sandbox`, one document after the other.
 
 It takes its options from the first frame, gives up everything it does not need (`rag.confine`), and answers each further
-frame with a prepared document or a reason. `--report` prints what this system lets it give up, and ends.
+frame with prepared documents or reasons. `--report` prints what this system lets it give up, and ends.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import BinaryIO
 
 from bascule.core.documents import PreparedDocument
@@ -27,7 +27,10 @@ from bascule.rag.confine import Limits, OcrLimits, allow_cpu, allow_memory, conf
 from bascule.rag.names import Look, with_names
 from bascule.rag.prepare import Parsers, Tokens, prepare, reveal
 
+WorkOn = Callable[[wire.Work], PreparedDocument]
+
 _GRACE_S = 5.0
+_BATCH_CPU_S = 5  # of small documents together, which take a tenth of a second; whoever took more is found alone
 _PEAK_EVERY = 16
 
 
@@ -51,22 +54,50 @@ def main() -> None:
     peak_bytes = _peak_reader()
     gc.freeze()  # what is loaded now stays: no collection need look through it again
     _send(replies, wire.Ready(confinement=confine(setup.limits, setup.ocr)))
+    work_on = partial(_work_on, setup=setup, counter=counter, look=look)
     while (body := _read(requests)) is not None:
-        allow_cpu(setup.limits.cpu_s)
-        # The parent's time is up before, unless it waits as long as recognising text may take, or is gone.
-        signal.setitimer(signal.ITIMER_REAL, setup.limits.wall_s + (0 if setup.ocr else _GRACE_S))
-        reply = _answer(
-            lambda work: _work_on(work, setup, counter, _parsers(setup.ocr), look),
-            body,
-            peak_bytes,
-        )
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        reply = _reply(body, setup, work_on, peak_bytes)
         _send(replies, reply)
-        if isinstance(reply, wire.Refused) and reply.fault:
+        if _is_broken(reply):
             return  # what it holds after such a fault is anybody's guess
 
 
-def _work_on(work: wire.Work, setup: wire.Setup, counter: Tokens, parsers: Parsers, look: Look) -> PreparedDocument:
+def _reply(
+    body: bytes, setup: wire.Setup, work_on: WorkOn, peak_bytes: Callable[[], int]
+) -> wire.Done | wire.Refused | wire.Several:
+    try:
+        message = wire.works.decode(body)
+    except MemoryError:
+        return wire.Refused(message="", reason="too_large", fault="memory")
+    alone = isinstance(message, wire.Work)
+    allow_cpu(setup.limits.cpu_s if alone else min(setup.limits.cpu_s, _BATCH_CPU_S))
+    # The parent's time is up before, unless it waits as long as recognising text may take, or is gone.
+    signal.setitimer(signal.ITIMER_REAL, setup.limits.wall_s + (0 if setup.ocr else _GRACE_S))
+    try:
+        if isinstance(message, wire.Work):
+            return _answer(work_on, message, peak_bytes)
+        return _answer_all(work_on, message.works, peak_bytes)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _answer_all(work_on: WorkOn, works: Sequence[wire.Work], peak_bytes: Callable[[], int]) -> wire.Several:
+    """Up to the first that breaks something: those behind it are to have a child of their own."""
+    made: list[wire.Done | wire.Refused] = []
+    for work in works:
+        made.append(_answer(work_on, work, lambda: 0))
+        if _is_broken(made[-1]):
+            break
+    return wire.Several(replies=tuple(made), peak_bytes=peak_bytes())
+
+
+def _is_broken(reply: wire.Done | wire.Refused | wire.Several) -> bool:
+    last = reply.replies[-1] if isinstance(reply, wire.Several) else reply
+    return isinstance(last, wire.Refused) and bool(last.fault)
+
+
+def _work_on(work: wire.Work, setup: wire.Setup, counter: Tokens, look: Look) -> PreparedDocument:
+    parsers = _parsers(setup.ocr)
     if work.wanted:
         return reveal(work.data, work.name, work.media_type, parsers, work.wanted, work.key, look)
     return prepare(work.data, work.name, work.media_type, parsers, setup.prepare, counter, work.mode, work.key, look)
@@ -76,6 +107,10 @@ def _parsers(ocr: OcrLimits | None) -> Parsers:
     """For one document: each counts its pages and time anew."""
     if ocr is None or not _has_ocr():
         return parser_of
+    return lambda kind: reader_of(kind, _recogniser(ocr)) if _holds_pictures(kind) else parser_of(kind)
+
+
+def _recogniser(ocr: OcrLimits) -> Recogniser:
     from bascule.plugins.parsers._ocr import Ocr
 
     def more() -> None:
@@ -83,8 +118,7 @@ def _parsers(ocr: OcrLimits | None) -> Parsers:
         allow_cpu(ocr.cpu_s)
         signal.setitimer(signal.ITIMER_REAL, ocr.wall_s)
 
-    recogniser = Ocr(pages=ocr.pages, cpu_s=ocr.cpu_s, wall_s=ocr.wall_s, before=more)
-    return lambda kind: reader_of(kind, recogniser) or parser_of(kind)
+    return Ocr(pages=ocr.pages, cpu_s=ocr.cpu_s, wall_s=ocr.wall_s, before=more)
 
 
 @cache
@@ -92,10 +126,15 @@ def _has_ocr() -> bool:
     return importlib.util.find_spec("rapidocr") is not None
 
 
-def reader_of(kind: str, recogniser: Recogniser) -> Parser | None:
+@cache
+def _holds_pictures(kind: str) -> bool:
+    """Whether a document of this kind may hold pictures of text."""
+    return hasattr(importlib.import_module(f"bascule.plugins.parsers.{kind}"), "reading")
+
+
+def reader_of(kind: str, recogniser: Recogniser) -> Parser:
     """The parser of a kind that may hold pictures of text, with what reads them."""
-    reading = getattr(importlib.import_module(f"bascule.plugins.parsers.{kind}"), "reading", None)
-    parser: Parser | None = reading(recogniser) if reading else None
+    parser: Parser = importlib.import_module(f"bascule.plugins.parsers.{kind}").reading(recogniser)
     return parser
 
 
@@ -112,11 +151,9 @@ def _report() -> str:
         return pipe.read().decode()
 
 
-def _answer(
-    work_on: Callable[[wire.Work], PreparedDocument], body: bytes, peak_bytes: Callable[[], int]
-) -> wire.Done | wire.Refused:
+def _answer(work_on: WorkOn, work: wire.Work, peak_bytes: Callable[[], int]) -> wire.Done | wire.Refused:
     try:
-        document = work_on(wire.works.decode(body))
+        document = work_on(work)
     except IngestError as error:
         return wire.Refused(message=str(error), reason=error.reason)
     except MemoryError:
@@ -184,7 +221,7 @@ def _read(requests: BinaryIO) -> bytes | None:
     return body
 
 
-def _send(replies: BinaryIO, message: wire.Ready | wire.Done | wire.Refused) -> None:
+def _send(replies: BinaryIO, message: wire.Reply) -> None:
     replies.write(wire.frame(message))
     replies.flush()
 

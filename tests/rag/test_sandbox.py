@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from bascule.core.errors import IngestError
-from bascule.rag import sandbox as module
+from bascule.rag import child_process
+from bascule.rag.child_process import confinement
 from bascule.rag.confine import Limits
-from bascule.rag.sandbox import Sandbox, SandboxOptions, confinement, open_sandbox
+from bascule.rag.sandbox import Sandbox, SandboxOptions, open_sandbox
 from bascule.testing.documents import line, paragraph, pdf, raw_docx, run
 
 CRAFTED = Path(__file__).parents[3] / "shared" / "data" / "security"
@@ -85,7 +86,7 @@ child.main()
 
 @pytest.fixture
 def unruly(monkeypatch):
-    monkeypatch.setattr(module, "_command", lambda: (sys.executable, "-P", "-c", UNRULY))
+    monkeypatch.setattr(child_process, "_command", lambda: (sys.executable, "-P", "-c", UNRULY))
 
 
 def options(**limits):
@@ -288,7 +289,7 @@ async def test_processes_work_side_by_side(unruly):
 
 
 async def test_a_child_that_cannot_start_is_a_passing_trouble(monkeypatch):
-    monkeypatch.setattr(module, "_command", lambda: (sys.executable, "-c", "raise SystemExit(1)"))
+    monkeypatch.setattr(child_process, "_command", lambda: (sys.executable, "-c", "raise SystemExit(1)"))
     async with open_sandbox(SandboxOptions()) as box:
         error = await refusal(box, b"x")
         assert error.transient and "did not start" in str(error)
@@ -304,8 +305,8 @@ async def test_a_child_ended_between_documents_is_replaced_unnoticed(unruly):
 def test_children_end_when_the_service_is_killed(tmp_path):
     script = f"""
 import asyncio, sys
-from bascule.rag import sandbox
-sandbox._command = lambda: (sys.executable, "-P", "-c", {UNRULY!r})
+from bascule.rag import child_process, sandbox
+child_process._command = lambda: (sys.executable, "-P", "-c", {UNRULY!r})
 async def main():
     async with sandbox.open_sandbox(sandbox.SandboxOptions()) as box:
         print((await box.prepare(b"pid", "x", "")).chunks[0].text, flush=True)
@@ -395,7 +396,7 @@ async def test_missing_protection_is_said_in_the_log(monkeypatch, caplog):
     weak = UNRULY.replace(
         "child.main()", 'child.confine = lambda limits, ocr: {"cpu": "applied", "network": "not offered"}\nchild.main()'
     )
-    monkeypatch.setattr(module, "_command", lambda: (sys.executable, "-P", "-c", weak))
+    monkeypatch.setattr(child_process, "_command", lambda: (sys.executable, "-P", "-c", weak))
     async with open_sandbox(options(recycle_after=1)) as box:
         assert await text_of(box, b"one") == "one" and await text_of(box, b"two") == "two"
     assert [r.message for r in caplog.records] == [

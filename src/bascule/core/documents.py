@@ -84,6 +84,14 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     report: Mapping[str, Any] = {}  # what cleaning and redaction removed
 
 
+class RawDocument(msgspec.Struct, frozen=True):
+    """A document as it came, on its way to the child process."""
+
+    data: bytes
+    name: str
+    media_type: str
+
+
 class ChunkDraft(msgspec.Struct, frozen=True, kw_only=True):
     """One chunk as the child process made it.
 

@@ -106,7 +106,7 @@ def model(settings: Settings) -> Finding:
 
 def confinement() -> Finding:
     """What the kernel enforces on the processes that parse untrusted files."""
-    from bascule.rag.sandbox import confinement as enforced
+    from bascule.rag.child_process import confinement as enforced
 
     try:
         held = enforced()

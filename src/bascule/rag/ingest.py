@@ -15,7 +15,7 @@ from bascule.core.blobs import UNREADABLE, Blobs
 from bascule.core.calls import Call
 from bascule.core.catalogue import AuditLog, DocumentCommit, Documents, Jobs, Work, WorkItem
 from bascule.core.connectors import SkippedItem, SourceItem
-from bascule.core.documents import IndexedChunk, Job, NewDocument, PreparedDocument, preparation
+from bascule.core.documents import IndexedChunk, Job, NewDocument, PreparedDocument, RawDocument, preparation
 from bascule.core.embedding import Embedder
 from bascule.core.errors import (
     BasculeError,
@@ -34,6 +34,7 @@ from bascule.core.pseudonyms import PSEUDONYM, tenant_key
 from bascule.core.rights import Rights
 from bascule.rag.embedders import Embedders
 from bascule.rag.index import Indexer
+from bascule.rag.preparer import Preparer
 
 if TYPE_CHECKING:
     from bascule.rag.prepare import RedactMode
@@ -47,20 +48,6 @@ CLAIM_BYTES = 1_000_000  # or fewer, when they are larger: two batches are held 
 STORED_TOGETHER = 64
 STORED_BYTES = 4_000_000
 EMBED_TEXTS = 64  # texts in one embedding call
-
-
-class Preparer(Protocol):
-    """The child-process pool: see `rag.sandbox`."""
-
-    async def prepare(
-        self,
-        data: bytes,
-        name: str,
-        media_type: str,
-        mode: RedactMode | None = None,
-        key: bytes = b"",
-        wanted: str = "",
-    ) -> PreparedDocument: ...
 
 
 class Catalogue(Documents, Work, Generations, AuditLog, Protocol):
@@ -258,25 +245,33 @@ class Ingest:
         together = CLAIM if self._embedders.default is not None else CLAIM_UNEMBEDDED
         items = await self._catalogue.claim(principal, job_id, together, CLAIM_BYTES)
         found = await self._blobs.get_all([item.blob for item in items])
-        return list(await asyncio.gather(*(self._prepare(principal, item, found.get(item.blob)) for item in items)))
-
-    async def _prepare(
-        self, principal: Principal, item: WorkItem, data: bytes | None
-    ) -> tuple[WorkItem, PreparedDocument | None]:
-        try:
-            if data is None:
-                raise StorageError(UNREADABLE)
-            collection = item.collection.name
+        there = [item for item in items if item.blob in found]
+        outcomes: dict[str, PreparedDocument | BasculeError] = {
+            item.id: StorageError(UNREADABLE) for item in items if item.blob not in found
+        }
+        if there:
+            raw = [RawDocument(found[item.blob], item.name, item.media_type) for item in there]
+            collection = there[0].collection.name  # a job has one
             mode = self._modes.get(collection, self._mode)
-            key = tenant_key(self._pseudonym_key, item.tenant) if mode == "pseudonymise" else b""
-            prepared = await self._preparer().prepare(data, item.name, item.media_type, mode, key)
-            self._check_quality(prepared, self._least_quality.get(collection, 0.0))
-            return item, prepared
+            key = tenant_key(self._pseudonym_key, principal.tenant) if mode == "pseudonymise" else b""
+            made = await self._preparer().prepare_all(raw, mode, key)
+            outcomes |= {item.id: one for item, one in zip(there, made, strict=True)}
+        return [(item, await self._taken(principal, item, outcomes[item.id])) for item in items]
+
+    async def _taken(
+        self, principal: Principal, item: WorkItem, outcome: PreparedDocument | BasculeError
+    ) -> PreparedDocument | None:
+        """None when the item's turn ends here."""
+        try:
+            if isinstance(outcome, BasculeError):
+                raise outcome
+            self._check_quality(outcome, self._least_quality.get(item.collection.name, 0.0))
+            return outcome
         except IngestError as error:
             await self._fail(principal, item, error.message, error.reason, retry=error.transient)
         except StorageError as error:
             await self._fail(principal, item, error.message, error.code, retry=True)
-        return item, None
+        return None
 
     def _check_quality(self, prepared: PreparedDocument, least: float) -> None:
         found = prepared.report.get("quality", 1.0)
@@ -389,4 +384,4 @@ async def _each(
             yield item
 
 
-__all__ = ["KIND", "Ingest", "Preparer"]
+__all__ = ["KIND", "Ingest"]

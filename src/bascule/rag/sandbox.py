@@ -2,36 +2,28 @@
 
 A child that hangs, crashes or eats too much is killed with its whole process group and replaced; only its document fails,
 with a reason that names what happened. A crash is blamed on a document only when a fresh child crashes on it too, since
-an earlier document may have left the child broken.
+an earlier document may have left the child broken. Small documents come several in a message (`rag.together`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 import logging
-import os
 import signal
-import subprocess
-import sys
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
 
 import msgspec
 
-from bascule.core.documents import PreparedDocument
+from bascule.core.documents import PreparedDocument, RawDocument
 from bascule.core.errors import IngestError
 from bascule.rag import wire
+from bascule.rag.child_process import START_S, Child, Fault
 from bascule.rag.confine import APPLIED, Limits, OcrLimits
 from bascule.rag.prepare import PrepareOptions, RedactMode
+from bascule.rag.together import together
 
 _log = logging.getLogger(__name__)
-
-_START_S: Final = 30.0
-_END_S: Final = 5.0
-_PASSED_ON: Final = ("PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "SYSTEMROOT")  # where code lies; never a secret
 
 
 class SandboxOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,89 +48,14 @@ class SandboxOptions(msgspec.Struct, frozen=True, kw_only=True):
         return max(self.limits.wall_s, self.ocr.wall_s if self.ocr else 0.0)
 
 
-class _Fault(Exception):
-    """The child did not survive the document, or must not."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
-class _Child:
-    """One process and its pipes. Every use that does not end well ends in `kill`."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-        self.documents = 0
-        self.peak_bytes = 0
-        self.killed = False
-        self.resting: asyncio.TimerHandle | None = None
-
-    @classmethod
-    async def start(cls) -> _Child:
-        process = await asyncio.create_subprocess_exec(
-            *_command(),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            env=_environment(),
-            cwd="/",
-            start_new_session=True,
-        )
-        return cls(process)
-
-    @property
-    def alive(self) -> bool:
-        return self.process.returncode is None and not self.killed
-
-    def wake(self) -> None:
-        if self.resting is not None:
-            self.resting.cancel()
-            self.resting = None
-
-    async def ask(self, message: wire.Setup | wire.Work, max_bytes: int) -> wire.Reply:
-        """Raises EOFError when the child is gone, _Fault when its answer is too large."""
-        stdin, stdout = self.process.stdin, self.process.stdout
-        assert stdin is not None and stdout is not None
-        try:
-            stdin.write(wire.frame(message))
-            await stdin.drain()
-            size = wire.HEADER.unpack(await stdout.readexactly(wire.HEADER.size))[0]
-            if size > max_bytes:
-                raise _Fault("too_large", "The document makes more text than is taken in at once. Split it.")
-            return wire.replies.decode(await stdout.readexactly(size))
-        except (ConnectionError, asyncio.IncompleteReadError):
-            raise EOFError from None
-        except msgspec.DecodeError:
-            raise _Fault("crashed", "The parser gave an answer that is none.") from None
-
-    def kill(self) -> None:
-        self.wake()
-        self.killed = True
-        if self.process.returncode is None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-
-    async def gone(self) -> int:
-        """Wait until the killed process and its pipes are gone; returns its exit status."""
-        self.kill()
-        if self.process.stdin is not None:
-            self.process.stdin.close()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_END_S):
-                while self.process.stdout is not None and await self.process.stdout.read(65_536):
-                    pass
-        return await self.process.wait()
-
-
 class Sandbox:
     """Prepares documents in child processes. Belongs to the event loop it was opened on."""
 
     def __init__(self, options: SandboxOptions) -> None:
         self._options = options
-        self._slots: asyncio.Queue[_Child | None] = asyncio.Queue()
+        self._slots: asyncio.Queue[Child | None] = asyncio.Queue()
         self._ending: set[asyncio.Task[int]] = set()
-        self._children: set[_Child] = set()
+        self._children: set[Child] = set()
         self._closed = False
         self.confinement: Mapping[str, str] = {}
         for _ in range(options.processes):
@@ -158,69 +75,115 @@ class Sandbox:
         Raises IngestError with what to do; `transient` when the child could not be started at all.
         """
         work = wire.Work(data=data, name=name, media_type=media_type, mode=mode, key=key, wanted=wanted)
+        return _document(await self._judged(work))
+
+    async def prepare_all(
+        self, given: Sequence[RawDocument], mode: RedactMode | None = None, key: bytes = b""
+    ) -> list[PreparedDocument | IngestError]:
+        """As `prepare` for each, in their order: the document, or why there is none. Small ones share a message, in which
+        none can harm another: what does not come back from it is prepared alone."""
+        works = [
+            wire.Work(data=each.data, name=each.name, media_type=each.media_type, mode=mode, key=key) for each in given
+        ]
+        groups = together(works) if not self._options.prepare.names_model else [[n] for n in range(len(works))]
+        made = await asyncio.gather(*(self._group([works[n] for n in group]) for group in groups))
+        found = {n: one for group, part in zip(groups, made, strict=True) for n, one in zip(group, part, strict=True)}
+        return [found[n] for n in range(len(works))]
+
+    async def _group(self, works: Sequence[wire.Work]) -> list[PreparedDocument | IngestError]:
+        made = await self._together(works) if len(works) > 1 else []
+        for work in works[len(made) :]:
+            try:
+                made.append(_document(await self._judged(work)))
+            except IngestError as error:
+                made.append(error)
+        return made
+
+    async def _together(self, works: Sequence[wire.Work]) -> list[PreparedDocument | IngestError]:
+        """Of the first of them, as many as went well: whose fault it is that the others did not, nobody knows yet."""
         child = await self._slots.get()
-        kept: _Child | None = None
+        kept: Child | None = None
+        try:
+            if child is not None:
+                child.wake()
+            child = child if child is not None and child.alive else await self._start()
+            reply, kept = await self._exchange(child, wire.Batch(works=tuple(works)))
+            found = reply.replies[: len(works)] if isinstance(reply, wire.Several) else ()
+            return [_outcome(one) for one in found if not _broken(one)]
+        except Fault:
+            return []
+        except IngestError as error:
+            return [error] * len(works)
+        finally:
+            self._give_back(kept)
+
+    async def _judged(self, work: wire.Work) -> wire.Done | wire.Refused:
+        """Alone in its message. Raises IngestError for what the child did not survive."""
+        child = await self._slots.get()
+        kept: Child | None = None
         if child is not None:
             child.wake()
         try:
             if child is not None and child.alive and child.documents:
                 try:
-                    document, kept = await self._run(child, work)
-                    return document
-                except _Fault as fault:
+                    reply, kept = await self._run(child, work)
+                    return reply
+                except Fault as fault:
                     if fault.reason == "too_slow":
                         raise
                     child = None  # may be an earlier document's doing: judge this one in a fresh child
             child = child if child is not None and child.alive else await self._start()
-            document, kept = await self._run(child, work)
-            return document
-        except _Fault as fault:
+            reply, kept = await self._run(child, work)
+            return reply
+        except Fault as fault:
             raise IngestError(str(fault), reason=fault.reason) from None
-        except _Refused as refused:
-            kept = refused.child
-            raise IngestError(str(refused), reason=refused.reason) from None
         finally:
-            if kept is not None:
-                kept.resting = asyncio.get_running_loop().call_later(self._options.idle_s, self._end, kept)
-            self._slots.put_nowait(kept)
+            self._give_back(kept)
 
-    async def _run(self, child: _Child, work: wire.Work) -> tuple[PreparedDocument, _Child | None]:
-        """The document, and the child when it may be used again. Every other way out of here kills the child."""
+    def _give_back(self, kept: Child | None) -> None:
+        if kept is not None:
+            kept.resting = asyncio.get_running_loop().call_later(self._options.idle_s, self._end, kept)
+        self._slots.put_nowait(kept)
+
+    async def _run(self, child: Child, work: wire.Work) -> tuple[wire.Done | wire.Refused, Child | None]:
+        reply, kept = await self._exchange(child, work)
+        if isinstance(reply, wire.Done) or (isinstance(reply, wire.Refused) and not reply.fault):
+            return reply, kept
+        raise _fault_of(reply, self._options)
+
+    async def _exchange(self, child: Child, message: wire.Work | wire.Batch) -> tuple[wire.Reply, Child | None]:
+        """The reply, and the child when it may be used again. Every other way out of here kills the child. Raises Fault."""
         well = False
         options = self._options
         try:
             async with asyncio.timeout(options.wall_s):
-                reply = await child.ask(work, self._options.max_result_bytes)
-            child.documents += 1
-            if isinstance(reply, wire.Done):
+                reply = await child.ask(message, options.max_result_bytes)
+            child.documents += len(message.works) if isinstance(message, wire.Batch) else 1
+            if isinstance(reply, wire.Done | wire.Several):
                 child.peak_bytes = reply.peak_bytes
-                well = self._may_go_on(child)
-                return reply.document, child if well else None
-            if isinstance(reply, wire.Refused) and not reply.fault:
-                well = self._may_go_on(child)
-                raise _Refused(reply.message, reply.reason, child if well else None)
-            raise _fault_of(reply, options)
+            well = not _broken(reply) and self._may_go_on(child)
+            return reply, child if well else None
         except TimeoutError:
-            raise _Fault("too_slow", f"The document took more than {options.wall_s:g} s to read. Split it.") from None
+            raise Fault("too_slow", f"The document took more than {options.wall_s:g} s to read. Split it.") from None
         except EOFError:
             raise _death(await child.gone(), options) from None
         finally:
             if not well:
                 self._end(child)
 
-    def _may_go_on(self, child: _Child) -> bool:
+    def _may_go_on(self, child: Child) -> bool:
         return child.documents < self._options.recycle_after and child.peak_bytes < self._options.recycle_bytes
 
-    async def _start(self) -> _Child:
+    async def _start(self) -> Child:
         if self._closed:
             raise IngestError(
                 "The service is shutting down. Send the document again.", reason="no_parser", transient=True
             )
-        child = await _Child.start()
+        child = await Child.start()
         self._children.add(child)
         well = False
         try:
-            async with asyncio.timeout(_START_S):
+            async with asyncio.timeout(START_S):
                 reply = await child.ask(
                     wire.Setup(limits=self._options.limits, prepare=self._options.prepare, ocr=self._options.ocr),
                     1_000_000,
@@ -247,7 +210,7 @@ class Sandbox:
             )
         self.confinement = confinement
 
-    def _end(self, child: _Child) -> None:
+    def _end(self, child: Child) -> None:
         """Kill now, collect later: a cancelled caller need not wait for it."""
         child.kill()
         if child not in self._children:
@@ -266,35 +229,41 @@ class Sandbox:
             await asyncio.wait(set(self._ending))
 
 
-class _Refused(Exception):
-    """The document's own fault; the child that found out is as good as before."""
-
-    def __init__(self, message: str, reason: str, child: _Child | None) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.child = child
+def _broken(reply: wire.Reply) -> bool:
+    """Whether the child that said it, or did not say what it should, is to be used no more."""
+    last = reply.replies[-1] if isinstance(reply, wire.Several) and reply.replies else reply
+    return not isinstance(last, wire.Done) and not (isinstance(last, wire.Refused) and not last.fault)
 
 
-def _fault_of(reply: wire.Reply, options: SandboxOptions) -> _Fault:
+def _outcome(reply: wire.Done | wire.Refused) -> PreparedDocument | IngestError:
+    return reply.document if isinstance(reply, wire.Done) else IngestError(reply.message, reason=reply.reason)
+
+
+def _document(reply: wire.Done | wire.Refused) -> PreparedDocument:
+    found = _outcome(reply)
+    if isinstance(found, IngestError):
+        raise found
+    return found
+
+
+def _fault_of(reply: wire.Reply, options: SandboxOptions) -> Fault:
     if isinstance(reply, wire.Refused) and reply.fault == "memory":
         most = options.limits.memory_bytes, options.ocr.memory_bytes if options.ocr else 0
-        return _Fault("too_large", f"The document needed {_more_than(most, 1e9, 'GB')} of memory to read. Split it.")
-    return _Fault("crashed", "The parser crashed on the document. Open it in its own program and save it again.")
+        return Fault("too_large", f"The document needed {_more_than(most, 1e9, 'GB')} of memory to read. Split it.")
+    return Fault("crashed", "The parser crashed on the document. Open it in its own program and save it again.")
 
 
-def _death(status: int, options: SandboxOptions) -> _Fault:
+def _death(status: int, options: SandboxOptions) -> Fault:
     limits, ocr = options.limits, options.ocr
     if status == -signal.SIGXCPU:
         most = _more_than((limits.cpu_s, ocr.cpu_s if ocr else 0), 1, "s")
-        return _Fault("too_slow", f"The document took {most} of processor time to read. Split it.")
+        return Fault("too_slow", f"The document took {most} of processor time to read. Split it.")
     if status == -signal.SIGALRM:
         most = _more_than((limits.wall_s, ocr.wall_s if ocr else 0), 1, "s")
-        return _Fault("too_slow", f"The document took {most} to read. Split it.")
+        return Fault("too_slow", f"The document took {most} to read. Split it.")
     if status == -signal.SIGKILL:
-        return _Fault(
-            "too_large", "The system ended the parser, most likely for its use of memory. Split the document."
-        )
-    return _Fault("crashed", "The parser crashed on the document. Open it in its own program and save it again.")
+        return Fault("too_large", "The system ended the parser, most likely for its use of memory. Split the document.")
+    return Fault("crashed", "The parser crashed on the document. Open it in its own program and save it again.")
 
 
 def _more_than(most: tuple[float, float], scale: float, unit: str) -> str:
@@ -302,35 +271,6 @@ def _more_than(most: tuple[float, float], scale: float, unit: str) -> str:
     usual, recognising = most
     also = f" ({recognising / scale:g} {unit} where text is recognised)" if recognising else ""
     return f"more than {usual / scale:g} {unit}{also}"
-
-
-def _command() -> tuple[str, ...]:
-    return (sys.executable, "-P", "-m", "bascule.child")
-
-
-def _environment() -> dict[str, str]:
-    """Nothing of the service's own environment but where its code lies."""
-    passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    return passed | {
-        "LC_ALL": "C.UTF-8",
-        "TOKENIZERS_PARALLELISM": "false",
-        "MALLOC_ARENA_MAX": "2",  # each arena reserves address space, which is what is limited
-        "HF_HUB_OFFLINE": "1",
-    }
-
-
-def confinement() -> dict[str, str]:
-    """What a parsing child gives up on this system: measure -> "applied" or why not. For `doctor`; takes half a second.
-
-    Raises OSError when no child can be started at all.
-    """
-    done = subprocess.run(
-        [*_command(), "--report"], env=_environment(), cwd="/", capture_output=True, timeout=_START_S, check=False
-    )
-    if done.returncode != 0:
-        raise OSError(f"the parsing process ended with status {done.returncode}")
-    report: dict[str, str] = json.loads(done.stdout)
-    return report
 
 
 @asynccontextmanager

@@ -31,6 +31,12 @@ class Work(msgspec.Struct, frozen=True, kw_only=True, tag="work"):
     wanted: str = ""  # a pseudonym: its value is asked for, and no document
 
 
+class Batch(msgspec.Struct, frozen=True, kw_only=True, tag="batch"):
+    """Small documents, to be prepared one after the other, under the limits of a single one."""
+
+    works: tuple[Work, ...]
+
+
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
     """`confinement`: measure -> "applied" or why not."""
 
@@ -38,10 +44,10 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done"):
-    """`peak_bytes` is the most memory the child has held since it started."""
+    """`peak_bytes` is the most memory the child has held since it started; 0 where that is said for several at once."""
 
     document: PreparedDocument
-    peak_bytes: int
+    peak_bytes: int = 0
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True, tag="refused"):
@@ -52,11 +58,18 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True, tag="refused"):
     fault: Literal["", "memory", "crash"] = ""
 
 
-Reply = Ready | Done | Refused
+class Several(msgspec.Struct, frozen=True, kw_only=True, tag="several"):
+    """What became of a batch's documents, in their order; the last one is the first that broke the child, if one did."""
+
+    replies: tuple[Done | Refused, ...]
+    peak_bytes: int
+
+
+Reply = Ready | Done | Refused | Several
 
 replies: Final[msgspec.msgpack.Decoder[Reply]] = msgspec.msgpack.Decoder(Reply)
 setups: Final[msgspec.msgpack.Decoder[Setup]] = msgspec.msgpack.Decoder(Setup)
-works: Final[msgspec.msgpack.Decoder[Work]] = msgspec.msgpack.Decoder(Work)
+works: Final[msgspec.msgpack.Decoder[Work | Batch]] = msgspec.msgpack.Decoder(Work | Batch)
 
 
 def frame(message: msgspec.Struct) -> bytes:
