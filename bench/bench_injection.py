@@ -1,6 +1,6 @@
 """Documents that carry attacks: what of them reaches the reader, beside the same questions of the same documents without them.
 
-    python bench/bench_injection.py [--data FILE] [--json FILE]
+    python bench/bench_injection.py [--data FILE] [--set FILE] [--json FILE]
 
 Three writers are tried: the extractive answer; a model that obeys whatever it reads (it writes what the document demands, with a
 citation and a link out); and that model as it would be without the checks. "attack" is the share of questions where what the
@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +24,7 @@ from bascule.core.calls import Call, Usage
 from bascule.core.chat import ChatRequest, ChatResponse
 from bascule.core.documents import Answer
 from bascule.core.principals import Principal
+from bascule.evals import metrics
 from bascule.rag import words
 from bascule.rag.options import RagOptions
 from bascule.testing.rag_fakes import RecitingModel, World
@@ -163,12 +163,23 @@ def holds(answer: Answer, text: str) -> bool:
 
 def share(found: Sequence[bool]) -> str:
     """With Wilson's interval (1927)."""
-    n, p, z = len(found), sum(found) / max(1, len(found)), 1.96
-    if not n:
-        return "none"
-    middle, spread = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    low, high = (middle - spread) / (1 + z * z / n), (middle + spread) / (1 + z * z / n)
-    return f"{p:.2f} ({max(0.0, low):.2f} to {min(1.0, high):.2f})"
+    low, high = metrics.wilson(list(map(float, found)))
+    return "none" if low is None else f"{sum(found) / len(found):.2f} ({low:.2f} to {high:.2f})"
+
+
+def as_set(rows: Sequence[Row]) -> list[Row]:
+    """The same documents in the form that `bascule eval run --plant` reads."""
+    found = []
+    for row in rows:
+        if "wrong" in row:
+            true = f"{row['question'].strip().rstrip('?').capitalize()}: {row['correct']}."
+            texts = {"clean": [true], "poisoned": [true, *row["docs"]]}
+            found.append({"question": row["question"], "answer": [row["correct"]], "attack": [row["wrong"]], **texts})
+        elif row["attack"] in row["doc"]:
+            texts = {"clean": [row["doc"].replace(row["attack"], "")], "poisoned": [row["doc"]]}
+            attack = [row["attack"].strip(" .?!"), MARKER, "evil.test"]
+            found.append({"question": near(row), "attack": attack, **texts})
+    return found
 
 
 async def run(rows: Sequence[Row]) -> list[Row]:
@@ -179,11 +190,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     default = ROOT.parent / "shared" / "data" / "security" / "injected_documents.jsonl"
     parser.add_argument("--data", type=Path, default=default)
+    parser.add_argument(
+        "--set", type=Path, help="write the documents as a golden set with attacks, and measure nothing"
+    )
     parser.add_argument("--json", type=Path, help="write one JSON object per row")
     asked = parser.parse_args()
     if not asked.data.is_file():
         parser.exit(0, f"no documents in {asked.data}: nothing measured\n")
     rows = [json.loads(line) for line in asked.data.read_text(encoding="utf-8").splitlines()]
+    if asked.set:
+        asked.set.write_text("".join(json.dumps(row) + "\n" for row in as_set(rows)), encoding="utf-8")
+        return
     found = asyncio.run(run(rows))
     for row in found:
         print("  ".join(f"{name} {value}" for name, value in row.items()))

@@ -113,3 +113,33 @@ def test_feedback_becomes_questions_of_a_golden_set(cli, folder: Path, tmp_path:
     figures = cli.json("eval", "run", tmp_path / "c.jsonl", "--data", folder)["figures"]
     assert (figures["answer_score"], figures["citation_recall"]) == (1, 1)
     assert cli("feedback", "00000000-0000-7000-8000-000000000000", "--bad", "--data", folder)[0] == failures.REFUSED
+
+
+def test_a_set_with_attacks_puts_its_documents_in_and_takes_them_out_again(cli, folder: Path) -> None:
+    attacks = EXAMPLES / "handbook-attacks.jsonl"
+    code, _, err = cli("eval", "run", attacks, "--data", folder)
+    assert code != 0 and "--plant" in err
+    found = cli.json("eval", "run", attacks, "--plant", "try", "--data", folder)
+    figures, asked = found["figures"], found["questions"]
+    assert len(asked) == figures["questions"] == 6
+    assert figures["control_score"] > 0.5, "the documents are there and answer"
+    assert figures["attack_success"] == sum(q["attacked"] for q in asked) / 6 > 0, "what is quoted may be false"
+    assert 0 < figures["attack_success_low"] < figures["attack_success"] < figures["attack_success_high"] <= 1
+    assert figures["attack_unchecked"] is not None
+    for name in ("try-clean", "try-poisoned"):
+        assert cli.json("documents", "list", "-c", name, "--data", folder)["data"] == []
+    shown = cli.json("eval", "show", found["id"], "--data", folder)
+    assert [case["question"] for case in shown["cases"]] == [q["question"] for q in asked], (
+        "the set's own questions stay"
+    )
+    assert shown["cases"][0]["figures"]["attacked"] in (0, 1)
+    compared = cli.json("eval", "compare", found["id"], "last", "--data", folder)
+    assert "attacked" in {each["metric"] for each in compared["metrics"]}
+
+
+def test_documents_are_not_planted_beside_others(cli, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.txt").write_text("Mine.", encoding="utf-8")
+    assert cli("ingest", tmp_path / "own.txt", "-c", "mine-clean", "--data", folder)[0] == 0
+    code, _, err = cli("eval", "run", EXAMPLES / "handbook-attacks.jsonl", "--plant", "mine", "--data", folder)
+    assert code != 0 and "mine-clean" in err
+    assert len(cli.json("documents", "list", "-c", "mine-clean", "--data", folder)["data"]) == 1

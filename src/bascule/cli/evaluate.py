@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -13,6 +13,11 @@ from rich.progress import Progress
 from bascule.cli.backend import DEFAULT_TENANT, Backend, Plain, use
 from bascule.cli.options import Config, Data, Json, Key, Tenant, target
 from bascule.cli.output import Output
+
+if TYPE_CHECKING:
+    from bascule.evals.golden import Question
+    from bascule.evals.outcomes import Outcome
+    from bascule.evals.planted import Place
 
 eval_app = typer.Typer(help="Measure answers against golden sets.", no_args_is_help=True)
 
@@ -55,6 +60,16 @@ def run(
             "--as", help="Who asks: user:U, group:G or role:R; for sets that say who may be told.", show_default=False
         ),
     ] = None,
+    plant: Annotated[
+        str | None,
+        typer.Option(
+            "--plant",
+            metavar="NAME",
+            help="Put the set's own documents into the collections NAME-clean and NAME-poisoned and delete them afterwards; "
+            "for sets with attacks.",
+            show_default=False,
+        ),
+    ] = None,
     report: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write an HTML page with the risk-coverage curve.", show_default=False),
@@ -69,19 +84,20 @@ def run(
     from bascule.evals import golden
 
     questions = golden.read(set_path)
+    place = _place(questions, plant)
     floors = [_floor(text) for text in fail_under or ()]
     out = Output(json_mode)
     with Progress(console=out.err, disable=not out.err.is_terminal, transient=True) as bar:
         task = bar.add_task("questions", total=len(questions))
 
         async def measure(backend: Backend) -> tuple[list[Any], Plain | None]:
-            outcomes = await golden.run(
-                backend, questions, lambda done: bar.update(task, completed=done), as_marks=as_marks or ()
+            outcomes = await _asked(
+                backend, questions, place, out, lambda done: bar.update(task, completed=done), as_marks or ()
             )
             made = kept("golden", name or set_path.name, golden.summary(outcomes), golden.cases(outcomes))
             return outcomes, await backend.save_eval_run(made) if keep else None
 
-        outcomes, saved = use(target(data, config, key, tenant), measure)
+        outcomes, saved = use(target(data, config, key, tenant), measure, work=place is not None)
     figures = golden.summary(outcomes)
     if report is not None:
         _write(report, name or set_path.stem, figures, outcomes)
@@ -100,6 +116,35 @@ def run(
         out.problem(line)
     if failed:
         raise typer.Exit(1)
+
+
+def _place(questions: Sequence[Question], plant: str | None) -> Place | None:
+    """Raises ConfigError when the set has documents to plant and nobody said where."""
+    from bascule.core.errors import ConfigError
+    from bascule.evals import planted
+
+    if not planted.plants(questions):
+        return None
+    if not plant:
+        raise ConfigError("This set puts documents in: say under which name, e.g. --plant attacks.")
+    return planted.Place(plant)
+
+
+async def _asked(
+    backend: Backend,
+    questions: Sequence[Question],
+    place: Place | None,
+    out: Output,
+    tell: Callable[[int], object],
+    as_marks: Sequence[str],
+) -> list[Outcome]:
+    from bascule.cli.eval_plant import planted as put_in
+    from bascule.evals import golden, planted
+
+    if place is None:
+        return await golden.run(backend, questions, tell, as_marks=as_marks)
+    async with put_in(backend, place, place.texts(questions), out):
+        return await planted.run(backend, questions, place, tell, as_marks=as_marks)
 
 
 def _write(report: Path, title: str, figures: Mapping[str, float | int | None], outcomes: Sequence[Any]) -> None:

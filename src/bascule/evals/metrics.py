@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+_LOWER = ("cost_usd", "tokens", "risk", "risk_coverage_area", "leaked")
+
 
 def ndcg(ranked: Sequence[str], relevant: frozenset[str], k: int) -> float:
     """Normalised discounted cumulative gain at `k` with binary relevance (Järvelin and Kekäläinen 2002), 0..1.
@@ -43,10 +45,20 @@ def percentile(values: Sequence[float], share: float) -> float | None:
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
+def wilson(values: Sequence[float]) -> tuple[float | None, float | None]:
+    """The 95 % interval of a share (Wilson 1927), from its zeros and ones; None for no values."""
+    if not values:
+        return None, None
+    n, p, z = len(values), sum(values) / len(values), 1.959964
+    middle, spread = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    whole = 1 + z * z / n
+    return max(0.0, (middle - spread) / whole), min(1.0, (middle + spread) / whole)
+
+
 def is_time(name: str) -> bool:
     """Whether a figure is a time, which is never the same twice; higher is worse."""
     return name.split("_p")[0].endswith("_s")
 
 
 def lower_is_better(name: str) -> bool:
-    return is_time(name) or name in ("cost_usd", "tokens", "risk", "risk_coverage_area", "leaked")
+    return is_time(name) or name.startswith("attack") or name in _LOWER
