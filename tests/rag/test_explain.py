@@ -8,7 +8,7 @@ import pytest
 from bascule.core.errors import NotFound
 from bascule.core.principals import SCOPE_ADMIN, Principal
 from bascule.core.rights import Rights
-from bascule.rag.explain import diagnose_refusal
+from bascule.rag.explain import NEAR, diagnose_refusal
 from bascule.rag.options import RagOptions
 from bascule.testing.rag_fakes import RecitingModel, World
 
@@ -98,11 +98,48 @@ async def test_where_the_answer_was_lost_is_told_by_who_holds_the_words() -> Non
     question = "Are refunds paid after a crash?"
     hits = await world.questions.search(BOB, question)
     chunk = {h.chunk.document_id: h.chunk for h in hits}
-    assert diagnose_refusal(question, hits, [chunk["rich"]], []) == "in context but ignored"
-    assert diagnose_refusal(question, hits, [chunk["poor"]], [chunk["rich"]]) == "ranked but truncated"
-    assert diagnose_refusal(question, hits, [chunk["poor"]], []) == "retrieved but not ranked"
-    assert diagnose_refusal("Who paints the observatory?", hits, [chunk["poor"]], []) == "not indexed"
-    assert diagnose_refusal(question, [], [], []) == "not indexed"
+    assert diagnose_refusal(question, hits, [chunk["rich"]], [], evidence=0.0) == "in context but ignored"
+    assert diagnose_refusal(question, hits, [chunk["poor"]], [chunk["rich"]], evidence=0.0) == "ranked but truncated"
+    assert diagnose_refusal(question, hits, [chunk["poor"]], [], evidence=0.0) == "retrieved but not ranked"
+    assert diagnose_refusal("Who paints the observatory?", hits, [chunk["poor"]], [], evidence=0.0) == "not indexed"
+    assert diagnose_refusal(question, [], [], [], evidence=0.0) == "not indexed"
+
+
+PAID = "Refunds take 5 working days. Customers are paid to the account they used."
+
+
+async def test_a_paraphrase_that_was_read_is_told_from_what_is_nowhere_with_the_words_it_lacks() -> None:
+    world = World()
+    await world.add("page", PAID)
+    near = await _explained(world, "How many weeks until customers are paid?")
+    assert (near["status"], near["reason"], near["diagnosis"]) == ("refused", "no_evidence", "in context but ignored")
+    assert near["why"].endswith("0.45 needed. No passage read has: weeks, until.")
+    far = await _explained(world, "Which refunds does the Zurich observatory grant to astronomers?")
+    assert far["diagnosis"] == "not indexed" and far["why"].startswith("Nothing that may be read here is near")
+    nothing = await _explained(world, "xylophone")
+    assert nothing["why"] == "Nothing that may be read here was found for it."
+    assert (await _explained(world, "How many working days do refunds take?"))["why"] == ""
+
+
+async def test_a_refusal_reads_the_same_whether_the_document_is_hidden_or_not_there() -> None:
+    views = []
+    for allow in (["group:hr"], None):
+        world = World()
+        await world.add("page", PAID)
+        if allow:
+            await world.add("secret", "Directors are paid for a crash of a rented bicycle.", allow=allow)
+        views.append(await _explained(world, "Who pays for the crash of a rented bicycle?"))
+    one, other = ({k: v for k, v in view.items() if k in ("diagnosis", "why", "missed")} for view in views)
+    assert one == other and one["diagnosis"] == "not indexed"
+
+
+async def test_what_a_model_declined_is_diagnosed_by_the_evidence_it_had() -> None:
+    world = World(chat=RecitingModel("NO_ANSWER"))
+    await world.add("page", PAID)
+    view = await _explained(world, "How many weeks until customers are paid?")
+    facts = next(s["facts"] for s in view["stages"] if s["name"] == "verify")
+    assert facts["evidence"] >= NEAR and facts["needed"] == 0.45
+    assert (view["diagnosis"], view["why"][:20]) == ("in context but ignored", "Something near was r")
 
 
 async def test_explaining_needs_to_be_the_asker_or_an_admin() -> None:

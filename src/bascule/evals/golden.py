@@ -176,11 +176,13 @@ async def _told(subject: Subject, answer: Plain) -> Plain:
 
 
 def confidence(verified: Mapping[str, Any]) -> float | None:
-    """Of an extractive answer the probability that there is evidence; of a model's, how well its weakest sentence is covered."""
+    """Of an extractive answer the probability that there is evidence. Of a model's: that, times how well its weakest sentence is
+    covered, times the share of what it wrote that stood (of older traces without the first)."""
     if "probability" in verified:
         return float(verified["probability"])
-    kept = [sentence["coverage"] for sentence in verified.get("sentences", ()) if sentence["kept"]]
-    return min(kept) if kept else None
+    told = verified.get("sentences", ())
+    kept = [sentence["coverage"] for sentence in told if sentence["kept"]]
+    return float(verified.get("evidence", 1.0) * min(kept) * len(kept) / len(told)) if kept else None
 
 
 def score(asked: Question, answer: Mapping[str, Any]) -> int | None:

@@ -16,6 +16,7 @@ from bascule.core.documents import Hit, VisibleChunk
 from bascule.core.principals import Principal
 from bascule.core.traces import Stage, Trace
 from bascule.rag import missed, prompt_parts, rerank, words
+from bascule.rag.because import because
 from bascule.rag.options import RagOptions
 
 Diagnosis = Literal[
@@ -43,6 +44,7 @@ STEPS: Final = (
     "verify",
 )
 HAS_IT: Final = 0.75  # weighted share of the question's telling words that makes a passage a likely answer
+NEAR: Final = 0.15  # evidence from which something near was read: chosen by bench/bench_diagnosis.py
 LISTED: Final = 20
 
 
@@ -64,6 +66,14 @@ class Trail:
 
     def note(self, name: str, took_s: float, facts: Mapping[str, Any]) -> None:
         self._stages[name] = Stage(name=name, took_s=round(took_s, 6), facts=facts)
+
+    def facts(self, name: str) -> Mapping[str, Any]:
+        """Of a step; none of one that did not run."""
+        return self._stages[name].facts if name in self._stages else {}
+
+    def add(self, name: str, facts: Mapping[str, Any]) -> None:
+        took_s = self._stages[name].took_s if name in self._stages else 0.0
+        self.note(name, took_s, {**self.facts(name), **facts})
 
     @property
     def advice_tokens(self) -> dict[str, int]:
@@ -96,9 +106,15 @@ def listed(hits: Sequence[Hit]) -> list[dict[str, Any]]:
 
 
 def diagnose_refusal(
-    question: str, hits: Sequence[Hit], context: Sequence[VisibleChunk], left_out: Sequence[VisibleChunk]
+    question: str,
+    hits: Sequence[Hit],
+    context: Sequence[VisibleChunk],
+    left_out: Sequence[VisibleChunk],
+    *,
+    evidence: float,
 ) -> Diagnosis:
-    """Where the answer was lost, judged by which of the asker's own hits hold the question's telling words."""
+    """Where the answer was lost, judged by which of the asker's own hits hold the question's telling words, and where none does by
+    the probability that there is evidence: a paraphrase has other words, and still some."""
     if not hits:
         return "not indexed"
     reading = rerank.read(question, [h.chunk for h in hits])
@@ -107,7 +123,9 @@ def diagnose_refusal(
         return "in context but ignored"
     if having.intersection(c.id for c in left_out[:LISTED]):
         return "ranked but truncated"
-    return "retrieved but not ranked" if having else "not indexed"
+    if having:
+        return "retrieved but not ranked"
+    return "in context but ignored" if context and evidence >= NEAR else "not indexed"
 
 
 async def view(passages: Passages, principal: Principal, trace: Trace, options: RagOptions) -> dict[str, Any]:
@@ -124,6 +142,7 @@ async def view(passages: Passages, principal: Principal, trace: Trace, options: 
         "model": trace.model,
         "collections": list(trace.collections),
         "diagnosis": "stale" if lost or trace.scrubbed else trace.diagnosis,
+        "why": "" if lost or trace.scrubbed else because(trace, visible),
         "scrubbed": trace.scrubbed or lost,
         "stages": [{"name": s.name, "took_s": s.took_s, "facts": _shown(s.facts, visible)} for s in trace.stages],
         "passages": [_passage(visible[i], trace) for i in sorted(visible)],

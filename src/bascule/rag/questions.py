@@ -27,7 +27,7 @@ from bascule.core.principals import Principal
 from bascule.core.reranking import Reranker
 from bascule.core.traces import Asked, Trace
 from bascule.core.vectors import VectorStore
-from bascule.rag import rewrite
+from bascule.rag import closeness, extract, rewrite
 from bascule.rag.advice import Adviser
 from bascule.rag.analyse import Analysis, analyse
 from bascule.rag.closeness import Closeness
@@ -255,6 +255,7 @@ class Questions:
             model=outcome.model,
             degraded=tuple(dict.fromkeys(outcome.degraded)),
         )
+        _weigh(ask, found, trail, answer, outcome, self._options)
         if not await self._traces.save_trace(_trace(ask, found, trail, answer, outcome)):
             raise _changed()
         return answer
@@ -278,11 +279,21 @@ def _in_all(outcome: Outcome, trail: Trail) -> Mapping[str, int]:
     return {name: outcome.usage.get(name, 0) + count for name, count in advice.items()}
 
 
+def _weigh(ask: Inquiry, found: Found, trail: Trail, answer: Answer, outcome: Outcome, options: RagOptions) -> None:
+    """The evidence a model had, as an extractive answer has it in its trace; a refusal is diagnosed by it."""
+    evidence = trail.facts("verify").get("probability")
+    if evidence is None and found.hits:
+        scaled = closeness.scaled(found.retrieved.embedder)
+        evidence = extract.support(ask.query, found.hits[: options.rerank_depth], scaled=scaled).probability
+        trail.add("verify", {"evidence": round(evidence, 4), "needed": extract.SUPPORT_MIN})
+    if answer.status == "refused" and outcome.diagnosis is None:
+        outcome.diagnosis = diagnose_refusal(
+            ask.query, found.hits, found.packed.chosen, found.packed.left_out, evidence=evidence or 0.0
+        )
+
+
 def _trace(ask: Inquiry, found: Found, trail: Trail, answer: Answer, outcome: Outcome) -> Trace:
-    chosen, left_out = found.packed.chosen, found.packed.left_out
-    diagnosis = outcome.diagnosis
-    if diagnosis is None and answer.status == "refused":
-        diagnosis = diagnose_refusal(ask.query, found.hits, chosen, left_out)
+    chosen = found.packed.chosen
     return Trace(
         id=ask.id,
         tenant=ask.principal.tenant,
@@ -298,7 +309,7 @@ def _trace(ask: Inquiry, found: Found, trail: Trail, answer: Answer, outcome: Ou
         stages=trail.stages,
         chunk_ids=tuple(c.id for c in chosen),
         document_ids=tuple(dict.fromkeys([*(c.document_id for c in chosen), *found.drawn_from])),
-        diagnosis=diagnosis or "answered",
+        diagnosis=outcome.diagnosis or "answered",
         cited=tuple(dict.fromkeys(c.chunk_id for c in answer.citations)),
         asked=Asked(
             collections=ask.collections,
