@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from bascule.rag.verify import difference, evidence, numbers, verify
+from bascule.rag.verify import Said, difference, evidence, numbers, verify
 
 PASSAGE = (
     "A customer may return a bicycle within 30 days of delivery. Helmets cannot be taken back. "
@@ -68,4 +68,11 @@ def test_numbers_are_canonical_and_keep_their_units() -> None:
 
 
 def test_a_number_without_a_unit_agrees_with_one_that_has_it() -> None:
-    assert difference("It takes 5.", "It takes 5 days.") == ""
+    assert difference(Said("It takes 5."), Said("It takes 5 days."), Said("")) == ""
+
+
+def test_what_was_held_against_a_passage_before_changes_no_verdict():
+    text = "Goods may be returned within 30 days. Lamps cost 5 EUR. Nobody opens the gate on Sunday."
+    said = ["Goods may not be returned within 30 days.", "Lamps cost 5 USD.", "Lamps cost 5 EUR.", "Goods: 40 days."]
+    shared = evidence(text)
+    assert [verify(s, shared) for s in said * 2] == [verify(s, evidence(text)) for s in said * 2]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Final
 
 import msgspec
@@ -64,12 +65,57 @@ class Verdict(msgspec.Struct, frozen=True):
     span: tuple[int, int]
 
 
-class Evidence(msgspec.Struct, frozen=True):
+class Said:
+    """A text with what can be checked of it, each worked out once, when it is first asked for: many sentences are held against
+    the same few windows."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    @cached_property
+    def plain(self) -> frozenset[str]:
+        return frozenset(words.plain(self.text))
+
+    @cached_property
+    def roots(self) -> list[str]:
+        return words.roots(self.text)
+
+    @cached_property
+    def content(self) -> frozenset[str]:
+        return frozenset(self.roots)
+
+    @cached_property
+    def every_root(self) -> frozenset[str]:
+        """Of stop words, too."""
+        return frozenset(map(words.root, self.plain))
+
+    @cached_property
+    def numbers(self) -> dict[str, set[str]]:
+        return numbers(self.text)
+
+    @cached_property
+    def names(self) -> list[str]:
+        return names(self.text)
+
+    @cached_property
+    def polarity(self) -> tuple[set[str], set[str]]:
+        return polarity(self.text)
+
+
+class Evidence:
     """A passage ready to be held against sentences. `context` (title, headings) counts for words and names, never for numbers."""
 
-    text: str
-    spans: tuple[tuple[int, int], ...]
-    context: str = ""
+    def __init__(self, text: str, spans: tuple[tuple[int, int], ...], context: str = "") -> None:
+        self.spans = spans
+        self._text = text
+        self.context = Said(context)
+        self._windows: dict[tuple[int, int], Said] = {}
+
+    def window(self, start: int, end: int) -> Said:
+        found = self._windows.get((start, end))
+        if found is None:
+            found = self._windows[start, end] = Said(self._text[start:end])
+        return found
 
 
 def evidence(text: str, context: str = "", kind: str = "text") -> Evidence:
@@ -79,12 +125,12 @@ def evidence(text: str, context: str = "", kind: str = "text") -> Evidence:
 
 def verify(sentence: str, against: Evidence) -> Verdict:
     """The best verdict over all windows: a supported one if there is any, else the one that came nearest."""
-    claim = words.roots(sentence)
-    if not claim:
+    claim = Said(sentence)
+    if not claim.roots:
         return Verdict(False, "words", 0.0, against.spans[0])
     best: Verdict | None = None
     for start, end in _windows(against.spans):
-        found = _judge(sentence, claim, against, start, end)
+        found = _judge(claim, against, start, end)
         if best is None or _rank(found) > _rank(best):
             best = found
     assert best is not None
@@ -101,28 +147,28 @@ def _rank(verdict: Verdict) -> tuple[bool, float, int]:
     return verdict.supported, round(verdict.coverage, 3), verdict.span[0] - verdict.span[1]
 
 
-def _judge(sentence: str, claim: Sequence[str], against: Evidence, start: int, end: int) -> Verdict:
-    window = against.text[start:end]
-    there = {*words.roots(window), *words.roots(against.context)}
-    coverage = sum(w in there or w in _NUMERALS for w in claim) / len(claim)
-    reason = "words" if coverage < COVERAGE else difference(sentence, window, against.context)
+def _judge(claim: Said, against: Evidence, start: int, end: int) -> Verdict:
+    window = against.window(start, end)
+    there = window.content | against.context.content
+    coverage = sum(w in there or w in _NUMERALS for w in claim.roots) / len(claim.roots)
+    reason = "words" if coverage < COVERAGE else difference(claim, window, against.context)
     return Verdict(reason == "", reason, coverage, (start, end))
 
 
-def difference(sentence: str, window: str, context: str = "") -> str:
+def difference(claim: Said, window: Said, context: Said) -> str:
     """What the sentence says that the window does not, or "": number, unit, date, name, negation."""
-    said, shown = numbers(sentence), numbers(window)
-    for value, units in said.items():
-        if value not in shown:
+    for value, units in claim.numbers.items():
+        if value not in window.numbers:
             return "number"
-        if units and shown[value] and not units & shown[value]:
+        if units and window.numbers[value] and not units & window.numbers[value]:
             return "unit"
-    plain, seen = set(words.plain(sentence)), {*words.plain(window), *words.plain(context)}
-    if (plain & (_WEEKDAYS | _MONTHS) - {"may", "march"}) - seen:
+    seen = window.plain | context.plain
+    if (claim.plain & (_WEEKDAYS | _MONTHS) - {"may", "march"}) - seen:
         return "date"
-    if any(n not in seen and words.root(n) not in map(words.root, seen) for n in names(sentence)):
+    rooted = window.every_root | context.every_root
+    if any(n not in seen and words.root(n) not in rooted for n in claim.names):
         return "name"
-    return "" if _same_polarity(sentence, window) else "negation"
+    return "" if _same_polarity(claim, window) else "negation"
 
 
 def numbers(text: str) -> dict[str, set[str]]:
@@ -182,10 +228,10 @@ def names(sentence: str) -> list[str]:
     return found
 
 
-def _same_polarity(sentence: str, window: str) -> bool:
+def _same_polarity(claim: Said, window: Said) -> bool:
     """No content word they share may be negated in one and only plain in the other."""
-    said_no, said_yes = polarity(sentence)
-    shown_no, shown_yes = polarity(window)
+    said_no, said_yes = claim.polarity
+    shown_no, shown_yes = window.polarity
     claimed_against = {w for w in said_no if w in shown_yes and w not in shown_no}
     denied = {w for w in said_yes - said_no if w in shown_no and w not in shown_yes}
     if said_no and not shown_no:
