@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -50,10 +52,20 @@ CHECK = """() => {
 }"""
 
 
+async def in_both_lights(page: Any) -> list[str]:
+    """What is wrong with the page by day and by night."""
+    found = []
+    for scheme in ("light", "dark"):
+        await page.emulate_media(color_scheme=scheme)
+        found += [f"{scheme}: {what}" for what in await page.evaluate(CHECK)]
+    return found
+
+
+@pytest.mark.parametrize("window", ["light"], indirect=True)
 async def test_every_page_can_be_used_by_keyboard_reader_and_phone(world, window):
     page = window.page
     await page.goto(world.url)
-    assert await page.evaluate(CHECK) == []
+    assert await in_both_lights(page) == []
     answer = await world.asked("Within how many days may goods be returned?")
     await world.posted("/v1/chat/completions", {"model": "fast", "messages": [{"role": "user", "content": "hello"}]})
     await world.posted("/v1/evaluations", {"kind": "golden", "name": "shop", "figures": {"answer_score": 0.5}})
@@ -66,7 +78,7 @@ async def test_every_page_can_be_used_by_keyboard_reader_and_phone(world, window
     for path in paths:
         await page.set_viewport_size({"width": 1240, "height": 900})
         await page.goto(world.url if path == "/" else f"{world.url}/console/{path}")
-        assert await page.evaluate(CHECK) == [], path
+        assert await in_both_lights(page) == [], path
         if path != "/":  # there the question has the focus
             await page.keyboard.press("Tab")
             assert await page.evaluate("document.activeElement.textContent") == "Skip to the content", path
