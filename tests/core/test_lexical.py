@@ -3,8 +3,11 @@ from __future__ import annotations
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from bascule.core.lexical import MAX_TERM_CHARS, fold, stem, terms
+from bascule.core import lexical
+from bascule.core.lexical import MAX_TERM_CHARS, STOPWORDS, fold, stem, terms
 
 
 @pytest.mark.parametrize(
@@ -78,3 +81,43 @@ def test_hostile_text_takes_time_in_proportion_to_its_length(piece: str) -> None
     started_s = time.process_time()
     terms(piece * (200_000 // len(piece)))
     assert time.process_time() - started_s < 5
+
+
+def long_way(text: str) -> list[str]:
+    """Word by word, each looked at in its place."""
+    found, previous = [], ""
+    for match in lexical._WORD.finditer(text):
+        word = fold(match.group()).replace("’", "'").removesuffix("'s")
+        start, end = match.span()
+        stopped = word in STOPWORDS and (
+            word in ("a", "an", "the")
+            or not (
+                previous in ("a", "an", "the") or lexical._quoted(text, start, end) or lexical._before_a_part(text, end)
+            )
+        )
+        found += [] if stopped else lexical._read_word(match.group())[1]
+        previous = word
+    return found
+
+
+MENTIONING = st.lists(
+    st.one_of(
+        st.sampled_from(
+            ["for", "the", "with", "a", "it's", "'", '"', "’", "loops", "Loop's", "statement", "word", "if", "FOR"]
+        ),
+        st.sampled_from([" ", "  ", "    ", ", ", ". ", "\n", "_", "-"]),
+        st.text(max_size=5),
+    ),
+    max_size=14,
+).map("".join)
+
+
+@settings(max_examples=500, deadline=None)
+@given(MENTIONING)
+def test_stop_words_are_told_as_by_looking_at_each_in_its_place(text: str) -> None:
+    assert lexical._words(text) == long_way(text)
+
+
+def test_a_word_longer_than_a_term_changes_nothing_for_the_others() -> None:
+    text = "the with statement and " + "x" * 100 + ' "if" loops'
+    assert lexical._words(text) == long_way(text)

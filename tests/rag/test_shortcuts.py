@@ -17,11 +17,13 @@ from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer, Metaspace
 
+from bascule.core import recognise
 from bascule.core.alike import VALUES
 from bascule.core.parsing import Block
 from bascule.core.recognise import KINDS, find, possible
 from bascule.core.recognisers import KEY_HINTS, KEY_PREFIXES
 from bascule.rag import clean, redact, tokens
+from bascule.rag import language as languages
 from bascule.rag.signature import SHINGLE_WORDS, signature
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "data" / "pii" / "presidio_synth_sample.jsonl"
@@ -140,3 +142,46 @@ def test_a_tokenizer_that_reads_across_words_is_asked_whole(tmp_path: Path) -> N
     counted, _name = tokens.load(str(tmp_path / "tokenizer.json"))
     assert counted.__name__ == "count"
     assert re.search("tokenizer", _name)
+
+
+def language_word_by_word(text: str) -> str:
+    sample = text[: languages.SAMPLE_CHARS]
+    if languages._OF_ADDRESSES.search(sample):
+        sample = " ".join(part for part in sample.split() if not languages._OF_ADDRESSES.search(part))
+    if script := languages._by_script(sample):
+        return script
+    words = languages._WORD.findall(sample.lower().replace("’", "'"))
+    return languages._by_words(len(words), Counter(filter(languages._WEIGHTS.__contains__, words)))
+
+
+SPOKEN = [
+    *("the of and is that", "der die und nicht", "de la que el en", "l'on c’est d'un", "и не на что", "ОДИΣ Σ ΣΑΣ"),
+    *(
+        "北京的天气",
+        "これはテスト",
+        "한국어 문장",
+        "os.path_join",
+        "http://a.b/the",
+        "a@b",
+        "x" * 70,
+        "— “the” …",
+        "İ I ß",
+    ),
+]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.one_of(st.sampled_from(SPOKEN), st.text(max_size=8)), max_size=30),
+    st.sampled_from([" ", "\n", "\x1c", "\u3000"]),
+)
+def test_a_language_is_told_from_parts_between_spaces_as_from_the_whole(parts: list[str], between: str) -> None:
+    text = between.join(parts)
+    assert languages.language(text) == language_word_by_word(text)
+
+
+@settings(max_examples=200, deadline=None)
+@given(TEXT)
+def test_folding_leaves_out_only_what_folds_to_itself(text: str) -> None:
+    folded = "".join(recognise._fold_char(char) if ord(char) > 127 else char for char in text)
+    assert recognise._fold(text)[0] == folded

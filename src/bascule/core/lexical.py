@@ -144,6 +144,10 @@ STOPWORDS: Final = frozenset(
 
 _QUOTES: Final = frozenset("\"'`“”‘’*«»")
 _DETERMINERS: Final = frozenset(["the", "a", "an"])
+_IN_QUOTES: Final = re.compile(
+    r"(?<=[\"'`“”‘’*«»])[^\W_]+(?:['’][^\W_]+)*(?=[\"'`“”‘’*«»])"
+)  # a word, or a part of one
+_APOSTROPHE: Final = re.compile("['’]")
 _NEXT_WORD: Final = re.compile(r"[\s\"'`“”‘’*]{1,3}([^\W_]+)")
 
 
@@ -203,7 +207,6 @@ def _before_a_part(text: str, end: int) -> bool:
     return follower is not None and _is_part(follower.group(1))
 
 
-@lru_cache(KNOWN_WORDS)
 def _is_part(word: str) -> bool:
     return stem(fold(word)) in _MENTIONS
 
@@ -212,36 +215,42 @@ def terms(text: str) -> tuple[str, ...]:
     """Words folded, stop words dropped unless they are mentioned rather than used, the rest stemmed; identifiers (`os.path`,
     `getUserName`) both whole and in parts."""
     found = _words(text)
-    found += [fold(m.group())[:MAX_TERM_CHARS] for m in _IDENTIFIER.finditer(text)]
+    found += [fold(raw)[:MAX_TERM_CHARS] for raw in _IDENTIFIER.findall(text)]
     return tuple(filter(None, found))
 
 
 def _words(text: str) -> list[str]:
     """A stop word is mentioned when it is quoted ("with"), after a determiner (the `with` statement; a for loop), or directly
     before a word for a part of a language (for loops): then it is what the text is about."""
-    plain = text.lower()
-    parts = not text.isascii() or any(part in plain for part in _MENTIONS)  # each, in any form, begins with its stem
+    words = _WORD.findall(text)
+    read = _known_word if max(map(len, words), default=0) <= MAX_TERM_CHARS else _read_word
+    known = list(map(read, words))
+    quoted = not _QUOTES.isdisjoint(text) and any(read(raw)[0] == _STOPPED for raw in _IN_QUOTES.findall(text))
+    places: list[tuple[int, int]] = []  # of the words, looked for when a stop word may be a mentioned one
     found: list[str] = []
-    before = ""
-    for match in _WORD.finditer(text):
-        raw = match.group()
-        word, made = _known_word(raw) if len(raw) <= MAX_TERM_CHARS else _read_word(raw)
-        previous, before = before, word
-        if word not in STOPWORDS:
+    before = 0
+    for at, (kind, made, _) in enumerate(known, 1):
+        if kind == _KEPT or (kind == _STOPPED and before == _DETERMINES):
             found += made
-        elif word not in _DETERMINERS:
-            start, end = match.span()
-            if previous in _DETERMINERS or _quoted(text, start, end) or (parts and _before_a_part(text, end)):
+        elif kind == _STOPPED and (quoted or (at < len(known) and known[at][2])):
+            places = places or [match.span() for match in _WORD.finditer(text)]
+            start, end = places[at - 1]
+            if _quoted(text, start, end) or _before_a_part(text, end):
                 found += made
+        before = kind
     return found
 
 
-def _read_word(raw: str) -> tuple[str, tuple[str, ...]]:
-    """The word folded, and its terms should it not be a stop word."""
+_KEPT, _STOPPED, _DETERMINES = range(1, 4)  # no stop word, a stop word, and one that is dropped always
+
+
+def _read_word(raw: str) -> tuple[int, tuple[str, ...], bool]:
+    """Its kind, its terms should it be kept, and whether it begins like a word for a part of a language."""
     word = fold(raw).replace("’", "'").removesuffix("'s")
+    kind = _KEPT if word not in STOPWORDS else _DETERMINES if word in _DETERMINERS else _STOPPED
     parts = [] if raw.islower() else _CAMEL.split(raw)
     more = [stem(fold(p))[:MAX_TERM_CHARS] for p in parts if p] if len(parts) > 1 else []
-    return word, (stem(word)[:MAX_TERM_CHARS], *more)
+    return kind, (stem(word)[:MAX_TERM_CHARS], *more), _is_part(_APOSTROPHE.split(raw, 1)[0])
 
 
 _known_word: Final = lru_cache(KNOWN_WORDS)(_read_word)

@@ -59,7 +59,8 @@ def _fold(text: str) -> tuple[str, list[int] | None]:
         return text, None
     plain: dict[str, str] = {char: _fold_char(char) for char in set(_BEYOND_ASCII.findall(text))}
     if all(len(folded) == 1 for folded in plain.values()):
-        return text.translate({ord(char): folded for char, folded in plain.items()}), None
+        changed = {ord(char): folded for char, folded in plain.items() if folded != char}
+        return text.translate(changed) if changed else text, None
     parts: list[str] = []
     offsets: list[int] = []
     for index, char in enumerate(text):

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from functools import lru_cache
+from itertools import chain
 from typing import Final
 
 SAMPLE_CHARS: Final = 20_000
@@ -18,8 +20,9 @@ _MIN_LEAD: Final = 1.25  # over the second language
 _MIN_SCRIPT: Final = 0.3  # of letters: such a text holds much that is Latin, code and names
 _MIN_LETTERS: Final = 12
 _WORD: Final = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
-_OF_ADDRESSES: Final = ("://", "@", "\\", "_")  # a word that holds one is an address or a name in code
-_BEYOND_LATIN: Final = re.compile(r"[\u0370-\uffff]")  # where the scripts below lie
+_OF_ADDRESSES: Final = re.compile(r"://|[@\\_]")  # what holds one is an address or a name in code
+_KEPT_PARTS: Final = 16_384  # whose words are remembered: most of a text is in the one before it too
+_LONGEST_KEPT: Final = 60
 
 _FUNCTION_WORDS: Final = {
     "en": (
@@ -151,6 +154,7 @@ _SCRIPTS: Final = {
     "hi": re.compile(r"[ऀ-ॿ]"), "ka": re.compile(r"[Ⴀ-ჿ]"), "hy": re.compile(r"[԰-֏]"),
     "bn": re.compile(r"[ঀ-৿]"), "ta": re.compile(r"[஀-௿]"),
 }  # fmt: skip
+_ANY_SCRIPT: Final = re.compile("[" + "".join(pattern.pattern[1:-1] for pattern in _SCRIPTS.values()) + "]")
 _ASKING: Final = frozenset(["what", "who", "whom", "whose", "where", "which", "why", "how", "did", "does"])
 _WEIGHT_OF_HAN: Final = 3  # a character says as much as three letters
 
@@ -170,11 +174,29 @@ _WEIGHTS: Final = _weights()
 def language(text: str) -> str:
     """The ISO 639-1 code of the language most of the text is in; "" where that cannot be told."""
     sample = text[:SAMPLE_CHARS]
-    if any(mark in sample for mark in _OF_ADDRESSES):
-        sample = " ".join(word for word in sample.split() if not any(mark in word for mark in _OF_ADDRESSES))
-    if _BEYOND_LATIN.search(sample) and (script := _by_script(sample)):
-        return script
-    return _by_words(_WORD.findall(sample.lower().replace("’", "'")))
+    parts = sample.split()
+    if not sample.isascii() and _ANY_SCRIPT.search(sample):
+        script = _by_script("".join(part for part in parts if not _OF_ADDRESSES.search(part)))
+        if script:
+            return script
+    read = _read_kept if max(map(len, parts), default=0) <= _LONGEST_KEPT else _read
+    found = list(map(read, parts))
+    return _by_words(sum(number for number, _ in found), Counter(chain.from_iterable(words for _, words in found)))
+
+
+def _read(part: str) -> tuple[int, tuple[str, ...]]:
+    """How many words are in what stands between two spaces, and those of them that tell a language."""
+    if _OF_ADDRESSES.search(part):
+        return 0, ()
+    words = _words(part)
+    return len(words), tuple(filter(_WEIGHTS.__contains__, words))
+
+
+_read_kept: Final = lru_cache(_KEPT_PARTS)(_read)
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.lower().replace("’", "'"))
 
 
 def _by_script(sample: str) -> str:
@@ -187,20 +209,21 @@ def _by_script(sample: str) -> str:
     return code if most >= max(_MIN_LETTERS, _MIN_SCRIPT * letters) else ""
 
 
-def _by_words(words: list[str]) -> str:
-    scores = _scores(words)
+def _by_words(number: int, telling: Counter[str]) -> str:
+    scores = _scores(number, telling)
     if not scores:
         return ""
     (best, most), *others = sorted(scores.items(), key=lambda pair: -pair[1])[:2]
     second = others[0][1] if others else 0
-    enough = most >= _MIN_WORDS and most >= _MIN_SHARE * len(words)
+    enough = most >= _MIN_WORDS and most >= _MIN_SHARE * number
     return best if enough and most >= _MIN_LEAD * second else ""
 
 
-def _scores(words: list[str]) -> dict[str, float]:
+def _scores(number: int, telling: Counter[str]) -> dict[str, float]:
+    """Of `number` words in all."""
     scores: dict[str, float] = {}
-    most = 1 + len(words) // 20
-    for word, times in Counter(filter(_WEIGHTS.__contains__, words)).items():
+    most = 1 + number // 20
+    for word, times in telling.items():
         counted = min(times, most)
         for code, weight in _WEIGHTS[word]:
             scores[code] = scores.get(code, 0.0) + weight * counted
@@ -209,7 +232,7 @@ def _scores(words: list[str]) -> dict[str, float]:
 
 def asks_in_english(question: str) -> bool:
     """A guess from few words, for what does no harm in a question of another language: it has more of English than of any other."""
-    words = _WORD.findall(question.lower().replace("’", "'"))
-    scores = _scores(words)
+    words = _words(question)
+    scores = _scores(len(words), Counter(filter(_WEIGHTS.__contains__, words)))
     english = scores.pop("en", 0) + len(_ASKING.intersection(words))
     return english >= 1 and english > max(scores.values(), default=0) and "¿" not in question

@@ -39,7 +39,7 @@ def quality(text: str) -> float:
     return round(clean * min(1.0, wordlike / 0.7) * _order(sample), 2)
 
 
-@lru_cache(maxsize=8192)  # most words of a document are in the one before it too
+@lru_cache(maxsize=16_384)  # most words of a document are in the one before it too
 def _is_wordlike(token: str) -> bool:
     core = _TRIM.sub("", token)
     if not core:
