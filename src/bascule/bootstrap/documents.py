@@ -16,6 +16,7 @@ from bascule.core.calls import Call
 from bascule.core.deadlines import Deadline
 from bascule.core.embedding import Embedder
 from bascule.core.errors import ConfigError
+from bascule.core.judging import Judge
 from bascule.core.principals import Principal, system_principal
 from bascule.core.reranking import Reranker
 from bascule.core.resources import Resources
@@ -79,11 +80,19 @@ async def open_documents(
     reranker: Reranker | None = None
     if rag.reranker is not None:
         reranker = await connect_plugin(stack, "rerankers", "rag.reranker", rag.reranker, resources)
-    _open_questions(app, store, embedders, reranker, resources)
+    judge: Judge | None = None
+    if rag.entailment is not None:
+        judge = await connect_plugin(stack, "judges", "rag.entailment", rag.entailment, resources)
+    _open_questions(app, store, embedders, reranker, judge, resources)
 
 
 def _open_questions(
-    app: App, store: VectorStore, embedders: Embedders, reranker: Reranker | None, resources: Resources
+    app: App,
+    store: VectorStore,
+    embedders: Embedders,
+    reranker: Reranker | None,
+    judge: Judge | None,
+    resources: Resources,
 ) -> None:
     from bascule.rag.advice import Adviser, ModelReranker
     from bascule.rag.explanations import Explanations, deeper
@@ -131,6 +140,7 @@ def _open_questions(
             options=options,
             adviser=adviser,
             reranker=reranker,
+            judge=judge,
         )
 
     app.questions = questions(options)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from bascule.core.documents import VisibleChunk
+from bascule.core.lexical import STOPWORDS
 from bascule.core.traces import Trace
 from bascule.rag import rerank, words
 from bascule.rag.missed import facts_of, query_of
@@ -49,5 +50,7 @@ def _lacks(trace: Trace, visible: Mapping[str, VisibleChunk]) -> str:
     reading = rerank.read(query, read)
     there = frozenset().union(*(body.all for body in reading.bodies.values()))
     gone = {root for root in reading.content if root not in there}
-    missing = list(dict.fromkeys(word for word in words.plain(query) if words.root(word) in gone))
+    missing = list(
+        dict.fromkeys(word for word in words.plain(query) if word not in STOPWORDS and words.root(word) in gone)
+    )
     return f" No passage read has: {', '.join(missing[:_NAMED])}." if missing else ""

@@ -14,10 +14,11 @@ from bascule.core.chat import ChatModel, ChatRequest
 from bascule.core.documents import Hit, VisibleChunk
 from bascule.core.errors import RequestError, UpstreamError
 from bascule.rag import cite, closeness, doubt, extract, prompt
-from bascule.rag.advice import Adviser, spent
+from bascule.rag.advice import spent
 from bascule.rag.answer import Spoken, speak
 from bascule.rag.closeness import Closeness
 from bascule.rag.draft import Draft
+from bascule.rag.entail import SecondLook
 from bascule.rag.events import AnswerEvent
 from bascule.rag.explain import Trail
 from bascule.rag.inquiry import EXTRACTIVE, MODEL_FAILED, Found, Inquiry, Outcome
@@ -30,9 +31,9 @@ KEPT_S: Final = 1.0
 class ByModel:
     """prompt, answer, cite, verify. A sentence is sent once it has been checked, never before."""
 
-    def __init__(self, chat: ChatModel, adviser: Adviser | None, options: RagOptions) -> None:
+    def __init__(self, chat: ChatModel, second: SecondLook | None, options: RagOptions) -> None:
         self._chat = chat
-        self._adviser = adviser
+        self._second = second
         self._options = options
 
     async def events(
@@ -48,7 +49,7 @@ class ByModel:
             timeout_s=max(left_s - KEPT_S, left_s / 2), document_ids=frozenset(c.document_id for c in chunks)
         )
         spoken = Spoken()
-        verifier = _Verifier(ask, chunks, self._adviser if self._options.judge == "model" else None)
+        verifier = _Verifier(ask, chunks, self._second)
         with trail.step("answer") as facts:
             try:
                 async with aclosing(self._said(request, call, spoken, verifier, draft)) as events:
@@ -65,6 +66,7 @@ class ByModel:
             async with aclosing(self._repaired(ask, found, verifier, draft)) as events:
                 async for event in events:
                     yield event
+        outcome.degraded.extend(verifier.facts.pop("lacks", ()))
         _judge(outcome, draft, declined=declined, complete=spoken.complete)
         trail.note("verify", 0.0, _verified(draft) | verifier.facts)
 
@@ -115,22 +117,22 @@ class ByModel:
 
 
 class _Verifier:
-    """Holds each sentence against the passages; a model must agree too where one is asked. Notes a reply that declines."""
+    """Holds each sentence against the passages; a second look must agree where there is one. Notes a reply that declines."""
 
-    def __init__(self, ask: Inquiry, chunks: Sequence[VisibleChunk], adviser: Adviser | None) -> None:
+    def __init__(self, ask: Inquiry, chunks: Sequence[VisibleChunk], second: SecondLook | None) -> None:
         self._ask = ask
         self._shown = {p.number: p for p in cite.passages(chunks)}
-        self._adviser = adviser
+        self._second = second
         self.declined = False
         self.facts: dict[str, Any] = {}
 
     async def check(self, sentence: str) -> cite.Checked:
         self.declined = self.declined or cite.NO_ANSWER in sentence
         checked = cite.check(sentence, self._shown)
-        if self._adviser is None or not checked.sources:
+        if self._second is None or not checked.sources:
             return checked
         chunks = [passage.chunk for passage, _ in checked.sources]
-        if await self._adviser.supports(self._ask, chunks, checked.text, self.facts) is False:
+        if await self._second.supports(self._ask, chunks, checked.text, self.facts) is False:
             return msgspec.structs.replace(checked, sources=(), reason="judge")
         return checked
 

@@ -23,6 +23,7 @@ from bascule.core.embedding import Embedder
 from bascule.core.errors import BasculeError, Conflict, InvalidRequest, UpstreamError
 from bascule.core.filter_grammar import read_filter
 from bascule.core.ids import new_id
+from bascule.core.judging import Judge
 from bascule.core.principals import Principal
 from bascule.core.reranking import Reranker
 from bascule.core.traces import Asked, Trace
@@ -34,6 +35,7 @@ from bascule.rag.closeness import Closeness
 from bascule.rag.compose import ByModel, ByQuotation
 from bascule.rag.draft import Draft
 from bascule.rag.embedders import Embedders
+from bascule.rag.entail import Entailment, SecondLook
 from bascule.rag.events import AnswerEvent, DoneEvent, ErrorEvent, Source, SourcesData, SourcesEvent
 from bascule.rag.explain import Trail, diagnose_refusal, view
 from bascule.rag.find import Finder
@@ -64,11 +66,15 @@ class Questions:
         options: RagOptions,
         adviser: Adviser | None = None,
         reranker: Reranker | None = None,
+        judge: Judge | None = None,
     ) -> None:
         self._passages = passages
         self._traces = traces
         self._options = options
-        self._by_model = ByModel(chat, adviser, options) if chat is not None else None
+        second: SecondLook | None = Entailment(judge, options) if judge is not None else None
+        if options.judge == "model":
+            second = adviser
+        self._by_model = ByModel(chat, second, options) if chat is not None else None
         closeness = Closeness(options)
         self._by_quotation = ByQuotation(closeness, options)
         retriever = Retriever(passages, store, embedders or Embedders(embedder), options)

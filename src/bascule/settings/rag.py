@@ -97,6 +97,11 @@ class RagSettings(Section):
         "words",
         description="Who must find a sentence in its passage: the comparison of words, or the helper model too.",
     )
+    entailment: StoreSettings | None = Field(
+        None,
+        description="A cross-encoder for natural language inference that must also find each sentence of a model's answer in its"
+        ' passage: onnx, from a folder of yours; excludes judge = "model".',
+    )
     repair: bool = Field(
         False, description="Ask the chat model once more for sentences that its passages did not support."
     )
@@ -173,6 +178,8 @@ class RagSettings(Section):
     def _helped(self) -> RagSettings:
         if self.reranker is not None and self.rerank_by_model:
             raise ValueError("rag.reranker and rag.rerank_by_model exclude each other")
+        if self.entailment is not None and self.judge == "model":
+            raise ValueError('rag.entailment and rag.judge = "model" exclude each other')
         if not (self.helper_model or self.answers_by) and self.asks_helper:
             raise ValueError("rag.helper_model or rag.chat_model must name the model that the steps switched on ask")
         return self

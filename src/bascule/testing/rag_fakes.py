@@ -21,6 +21,7 @@ from bascule.core.embedding import Embedder, Purpose
 from bascule.core.errors import BasculeError, NotFound
 from bascule.core.filters import EVERYTHING, Facts, Filter, matches
 from bascule.core.ids import chunk_id, content_hash
+from bascule.core.judging import Judge
 from bascule.core.lexical import terms
 from bascule.core.principals import Principal
 from bascule.core.reads import Maker
@@ -303,8 +304,10 @@ class World:
         chat: RecitingModel | None = None,
         options: RagOptions | None = None,
         reranker: Reranker | None = None,
+        judge: Judge | None = None,
     ) -> None:
         self.reranker = reranker
+        self.judge = judge
         self.catalogue = FakeCatalogue()
         self.store = FakeStore()
         self.embedder = embedder
@@ -322,6 +325,7 @@ class World:
             options=self.options,
             adviser=Adviser(self.chat, self.options) if self.chat is not None else None,
             reranker=self.reranker,
+            judge=self.judge,
         )
 
     def collection(self, tenant: str, name: str, fingerprint: str) -> Collection:

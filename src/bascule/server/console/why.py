@@ -43,7 +43,7 @@ DROPPED: Final = {
     "date": "has a date that its source has not",
     "name": "has a name that its source has not",
     "negation": "affirms what its source denies, or the other way round",
-    "judge": "was found unsupported by the judging model",
+    "judge": "was found unsupported by the judge that looked at it a second time",
 }
 LEFT_OUT: Final = {
     "passage limit": "enough passages were already chosen",

@@ -1,0 +1,1 @@
+"""Whether a passage says a sentence."""
