@@ -72,7 +72,7 @@ def _reply(
     alone = isinstance(message, wire.Work)
     allow_cpu(setup.limits.cpu_s if alone else min(setup.limits.cpu_s, _BATCH_CPU_S))
     # The parent's time is up before, unless it waits as long as recognising text may take, or is gone.
-    signal.setitimer(signal.ITIMER_REAL, setup.limits.wall_s + (0 if setup.ocr else _GRACE_S))
+    signal.setitimer(signal.ITIMER_REAL, setup.limits.outer_s + (0 if setup.ocr else _GRACE_S))
     try:
         if isinstance(message, wire.Work):
             return _answer(work_on, message, peak_bytes)

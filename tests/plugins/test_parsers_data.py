@@ -218,3 +218,17 @@ def test_messages_in_a_message_are_read_below_it_and_other_attachments_are_count
         "first words",
     ]
     assert parsed.removed == {}
+
+
+@pytest.mark.parametrize("ids", [("1 a", "b"), ("a", "a"), ("", "-"), ("1", "1")])
+def test_xml_whose_ids_are_no_names_or_not_unique_is_read_all_the_same(ids):
+    source = f'<r><p xml:id="{ids[0]}">one &lt; two</p><p xml:id="{ids[1]}">three</p></r>'.encode()
+    plain = b"<r><p>one &lt; two</p><p>three</p></r>"
+    assert kinds(xml.parser.parse(source, "x")) == kinds(xml.parser.parse(plain, "x"))
+
+
+def test_a_wrong_id_forgives_nothing_else():
+    for source in (b'<r xml:id="1"><p>one</r>', b'<r xml:id="1"><p>one</p>', b'<r xml:id="1">&no;</r>'):
+        with pytest.raises(IngestError) as caught:
+            xml.parser.parse(source, "x")
+        assert caught.value.reason == "damaged"

@@ -105,3 +105,24 @@ def test_a_name_that_lies_is_reported():
     assert detect(b"<!doctype html><p>x", "x.pdf").mislabelled
     assert not detect(b"<!doctype html><p>x", "x.html").mislabelled
     assert not detect(b"<!doctype html><p>x", "x").mislabelled
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("한국어 문서입니다. abc 123", "iso2022_kr"),
+        ("日本語テキストです。検索できますか。", "iso2022_jp_2"),
+        ("中文 한국어 日本語 é", "iso2022_jp_2"),
+        ("半角 ｱｲｳ", "iso2022_jp_ext"),
+    ],
+)
+def test_text_in_seven_bits_with_escapes_is_text(text, encoding):
+    found = detect(f"One line.\n{text}\n".encode(encoding), "x.txt")
+    assert found.data.decode() == f"One line.\n{text}\n" and found.notes == {"encoding": encoding}
+
+
+def test_escapes_of_a_terminal_choose_no_character_set():
+    plain = b"\x1b[1mbold\x1b[0m and \x1b$ no set, \x1b(B neither"
+    assert detect(plain, "x.txt").data == plain
+    damaged = "日本語".encode("iso2022_jp")[:-4] + b"\x7f\x7f plain words"
+    assert detect(damaged, "x.txt").kind == "txt"

@@ -64,6 +64,9 @@ class Unruly:
         if word == "hang": time.sleep(600)
         if word == "spin":
             while True: pass
+        if word == "toil":
+            end = time.monotonic() + 1.5
+            while time.monotonic() < end: pass
         if word == "crash": ctypes.string_at(0)
         if word == "exit": os._exit(3)
         if word == "abort": os.abort()
@@ -180,7 +183,7 @@ async def test_a_reason_from_the_parser_reaches_the_caller_and_keeps_the_child(u
 @pytest.mark.parametrize(
     ("word", "limits", "message", "reason"),
     [
-        ("hang", {"wall_s": 0.5}, "took more than 0.5 s", "too_slow"),
+        ("hang", {"wall_s": 0.5}, "did nothing for 0.5 s", "too_slow"),
         ("spin", {"cpu_s": 1}, "took more than 1 s of processor time", "too_slow"),
         ("memory", {"memory_bytes": 700_000_000}, "needed more than 0.7 GB", "too_large"),
         ("crash", {}, "the parser crashed", "crashed"),
@@ -196,6 +199,17 @@ async def test_only_the_document_fails_and_the_reason_names_what_happened(unruly
         assert message in str(error).lower().replace("gb", "GB") and error.reason == reason and not error.transient
         assert "SECRET" not in str(error)
         assert await text_of(box, b"good after") == "good after"
+
+
+async def test_a_document_is_given_its_processor_time_however_long_a_busy_machine_takes_over_it(unruly):
+    async with open_sandbox(options(wall_s=1)) as box:
+        assert await text_of(box, b"toil for longer than that") == "toil for longer than that"
+
+
+async def test_a_child_at_work_ends_all_the_same_when_it_is_far_beyond_its_time(unruly):
+    async with open_sandbox(options(wall_s=0.1, cpu_s=600)) as box:
+        assert (await refusal(box, b"spin")).reason == "too_slow"
+        assert await text_of(box, b"next") == "next"
 
 
 async def test_a_crash_is_blamed_on_a_document_only_when_a_fresh_child_crashes_too(unruly):

@@ -55,6 +55,15 @@ class Child:
     def alive(self) -> bool:
         return self.process.returncode is None and not self.killed
 
+    def cpu_s(self) -> float | None:
+        """Processor time it has taken, to hundredths; None where this system does not tell."""
+        try:
+            with open(f"/proc/{self.process.pid}/stat", "rb") as file:
+                fields = file.read().rpartition(b")")[2].split()
+        except OSError:
+            return None
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def wake(self) -> None:
         if self.resting is not None:
             self.resting.cancel()

@@ -31,13 +31,21 @@ _FS_EXECUTE, _FS_READ_FILE, _FS_READ_DIR = 1 << 0, 1 << 2, 1 << 3
 _FS_RIGHTS_BY_ABI: Final = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1, 5: (1 << 16) - 1}
 
 
+_OUTER: Final = 20  # times `wall_s`
+
+
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """`memory_bytes` is address space, `cpu_s` processor time for one document, `wall_s` time before the process ends itself."""
+    """`memory_bytes` is address space, `cpu_s` processor time for one document. `wall_s` is how long the process may do nothing:
+    one that waits its turn on a busy machine is not to blame. It is at work for no more than `outer_s`, whatever it does."""
 
     memory_bytes: int = 1_000_000_000
     cpu_s: int = 30
     wall_s: float = 60.0
     open_files: int = 32
+
+    @property
+    def outer_s(self) -> float:
+        return _OUTER * self.wall_s
 
 
 class OcrLimits(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -21,6 +22,10 @@ _DECLARED: Final = re.compile(
     rb"<(?:meta\b[^>]{0,300}?charset|\?xml\b[^>]{0,200}?encoding)\s*=\s*[\"']?\s*([\w.:-]{2,40})", re.I
 )
 _MULTIBYTE_UTF8: Final = re.compile(rb"[\xc3-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
+_ISO_2022: Final = (  # by the escape sequences that choose a character set
+    (re.compile(rb"\x1b\$\)C"), ("iso2022_kr",)),
+    (re.compile(rb"\x1b(?:\$[@B]|\$\([A-DOPQ]|\([IJ])"), ("iso2022_jp_2", "iso2022_jp_ext", "iso2022_jp_3")),
+)
 _KANA: Final = re.compile(r"[\u3041-\u3096\u30a1-\u30fa\u30fc]")
 _NON_ASCII: Final = re.compile(r"[^\x00-\x7f]")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
@@ -37,11 +42,13 @@ class Decoded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def decode(data: bytes) -> Decoded | None:
-    """Read bytes as text: byte order mark, UTF-16/32 by their zero bytes, UTF-8, a declared charset, Shift-JIS, Windows-1252.
+    """Read bytes as text: byte order mark, ISO-2022 by its escapes, UTF-16/32 by their zero bytes, UTF-8, a declared charset,
+    Shift-JIS, Windows-1252.
 
     None when this is no text: too many control characters however it is read.
     """
-    found = _marked(data) or _wide(data) or _utf8(data) or _declared(data) or _shift_jis(data) or _western(data)
+    found = _marked(data) or _escaped(data) or _wide(data) or _utf8(data)
+    found = found or _declared(data) or _shift_jis(data) or _western(data)
     return found if looks_like_text(found.text) else None
 
 
@@ -55,6 +62,17 @@ def _marked(data: bytes) -> Decoded | None:
         if data.startswith(mark):
             text = data[len(mark) :].decode(encoding, errors="replace")
             return Decoded(text=text, encoding=encoding, replaced=text.count("\ufffd"))
+    return None
+
+
+def _escaped(data: bytes) -> Decoded | None:
+    """Japanese and Korean in seven bits: as UTF-8 it would be letters without a meaning."""
+    if b"\x1b" not in data or not data.isascii():
+        return None
+    for escape, encodings in _ISO_2022:
+        for encoding in encodings if escape.search(data) else ():
+            with suppress(UnicodeDecodeError):
+                return Decoded(text=data.decode(encoding), encoding=encoding)
     return None
 
 

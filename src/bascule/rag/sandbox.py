@@ -12,6 +12,7 @@ import logging
 import signal
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Final
 
 import msgspec
 
@@ -24,6 +25,8 @@ from bascule.rag.prepare import PrepareOptions, RedactMode
 from bascule.rag.together import together
 
 _log = logging.getLogger(__name__)
+
+_IDLE: Final = 0.01  # of a processor: what takes less is not at work
 
 
 class SandboxOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,9 +46,9 @@ class SandboxOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_result_bytes: int = 200_000_000
 
     @property
-    def wall_s(self) -> float:
-        """Until the parent ends a child. The child ends itself before, by the limit that holds for what it does."""
-        return max(self.limits.wall_s, self.ocr.wall_s if self.ocr else 0.0)
+    def outer_s(self) -> float:
+        """Until the parent ends a child, whatever it does. It ends itself before, by the limit that holds for what it does."""
+        return max(self.limits.outer_s, self.ocr.wall_s if self.ocr else 0.0)
 
 
 class Sandbox:
@@ -156,20 +159,36 @@ class Sandbox:
         well = False
         options = self._options
         try:
-            async with asyncio.timeout(options.wall_s):
-                reply = await child.ask(message, options.max_result_bytes)
+            reply = await self._reply(child, message)
             child.documents += len(message.works) if isinstance(message, wire.Batch) else 1
             if isinstance(reply, wire.Done | wire.Several):
                 child.peak_bytes = reply.peak_bytes
             well = not _broken(reply) and self._may_go_on(child)
             return reply, child if well else None
         except TimeoutError:
-            raise Fault("too_slow", f"The document took more than {options.wall_s:g} s to read. Split it.") from None
+            raise Fault("too_slow", f"The document took more than {options.outer_s:g} s to read. Split it.") from None
         except EOFError:
             raise _death(await child.gone(), options) from None
         finally:
             if not well:
                 self._end(child)
+
+    async def _reply(self, child: Child, message: wire.Work | wire.Batch) -> wire.Reply:
+        """Raises TimeoutError, or Fault for a child that sleeps. One that works and has too little of a busy machine goes on."""
+        options = self._options
+        spent_s = child.cpu_s()
+        asked = asyncio.ensure_future(child.ask(message, options.max_result_bytes))
+        try:
+            async with asyncio.timeout(options.outer_s):
+                while not (await asyncio.wait([asked], timeout=options.limits.wall_s))[0]:
+                    before_s, spent_s = spent_s, child.cpu_s()
+                    if spent_s is None or before_s is None or spent_s - before_s <= _IDLE * options.limits.wall_s:
+                        raise Fault(
+                            "too_slow", f"The parser did nothing for {options.limits.wall_s:g} s. Split the document."
+                        )
+            return await asked
+        finally:
+            asked.cancel()
 
     def _may_go_on(self, child: Child) -> bool:
         return child.documents < self._options.recycle_after and child.peak_bytes < self._options.recycle_bytes
@@ -259,7 +278,7 @@ def _death(status: int, options: SandboxOptions) -> Fault:
         most = _more_than((limits.cpu_s, ocr.cpu_s if ocr else 0), 1, "s")
         return Fault("too_slow", f"The document took {most} of processor time to read. Split it.")
     if status == -signal.SIGALRM:
-        most = _more_than((limits.wall_s, ocr.wall_s if ocr else 0), 1, "s")
+        most = _more_than((limits.outer_s, ocr.wall_s if ocr else 0), 1, "s")
         return Fault("too_slow", f"The document took {most} to read. Split it.")
     if status == -signal.SIGKILL:
         return Fault("too_large", "The system ended the parser, most likely for its use of memory. Split the document.")

@@ -138,7 +138,12 @@ class RagSettings(Section):
     )
     parser_memory_bytes: int = Field(1_000_000_000, gt=0, description="Address space of a parsing child process.")
     parser_cpu_s: int = Field(30, gt=0, description="CPU time of a parsing child process for one document.")
-    parser_wall_s: float = Field(60.0, gt=0, description="Wall time for one document.")
+    parser_wall_s: float = Field(
+        60.0,
+        gt=0,
+        description="How long a parsing process may do nothing over one document. One at work is ended by parser_cpu_s, or"
+        " after 20 times this.",
+    )
     ocr: bool = Field(
         True, description="Recognise text in images and scanned pages, where the extra `ocr` is installed."
     )
