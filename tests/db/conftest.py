@@ -4,14 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
-from sqlalchemy import make_url
+import sqlalchemy as sa
+from sqlalchemy import Connection, Engine, make_url
 
 from bascule.db.catalogue import SqlCatalogue, connect
+from bascule.db.tables import metadata
 from bascule.testing.postgres import server
+
+OWNER = "bascule_app"  # no superuser: row-level security binds it
+
+
+@cache
+def _in_memory() -> tuple[Engine, bytes]:
+    """One engine for all of them: what it has compiled once it need not compile again."""
+    engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
+    metadata.create_all(engine)
+    with engine.connect() as connection:
+        return engine, connection.connection.driver_connection.serialize()
+
+
+@pytest.fixture
+def db() -> Iterator[Connection]:
+    """Today's tables in memory, without rows: fast enough to try every mutant on."""
+    engine, empty = _in_memory()
+    with engine.connect() as connection:
+        connection.connection.driver_connection.deserialize(empty)
+        yield connection
 
 
 @pytest.fixture(scope="session", params=["sqlite", "postgres"])
@@ -23,7 +46,7 @@ def migrated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
             pass
 
     folder = tmp_path_factory.mktemp("migrated")
-    url = server().new_database() if request.param == "postgres" else f"sqlite:///{folder}/catalogue.sqlite"
+    url = server().new_database(owner=OWNER) if request.param == "postgres" else f"sqlite:///{folder}/catalogue.sqlite"
     asyncio.run(migrate(url, url if request.param == "postgres" else f"sqlite:///{folder}/calls.sqlite"))
     return url
 
@@ -34,7 +57,7 @@ def urls(migrated: str, tmp_path: Path) -> tuple[str, str]:
     name = make_url(migrated).database
     assert name
     if migrated.startswith("postgres"):
-        url = server().new_database(name)
+        url = server().new_database(name, owner=OWNER)
         return url, url
     for file in Path(name).parent.glob("*.sqlite"):
         shutil.copy(file, tmp_path / file.name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from bascule.db import levels as sql
 from bascule.db.engine import insert_new
 from bascule.db.level_tables import acl_levels, levels
 from bascule.db.rights import intern, rights_of, visible
-from bascule.db.tables import acl_entries, acls, collections, documents, metadata, outbox
+from bascule.db.tables import acl_entries, acls, collections, documents, outbox
 from bascule.testing.catalogue_world import person
 
 INHERITS = Given(allow=None)
@@ -24,16 +23,11 @@ NOT_ANN = Rights.of([], ["user:ann"])
 ANN, BEN = person("ann", "hr"), person("ben")
 
 
-@pytest.fixture
-def db() -> Iterator[Connection]:
-    engine = sa.create_engine("sqlite://")
-    metadata.create_all(engine)
-    with engine.connect() as connection:
-        for tenant, id_ in (("acme", "c"), ("acme", "c2"), ("other", "o")):
-            row = {"id": id_, "tenant": tenant, "name": f"name-{id_}", "fingerprint": "", "acl_id": 1, "created_at": ""}
-            insert_new(connection, collections, [row])
-        yield connection
-    engine.dispose()
+@pytest.fixture(autouse=True)
+def _places(db: Connection) -> None:
+    for tenant, id_ in (("acme", "c"), ("acme", "c2"), ("other", "o")):
+        row = {"id": id_, "tenant": tenant, "name": f"name-{id_}", "fingerprint": "", "acl_id": 1, "created_at": ""}
+        insert_new(db, collections, [row])
 
 
 def interned(db: Connection, given: Given, path: str = "a", **place: str) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from bascule.core.principals import SCOPE_ASK, SCOPE_INGEST, Principal
 from bascule.core.rights import Rights, may_read
 from bascule.db import rights as sql
 from bascule.db.engine import insert_new
-from bascule.db.tables import acl_entries, acls, collections, documents, jobs, metadata
+from bascule.db.tables import acl_entries, acls, collections, documents, jobs
 from bascule.testing.catalogue_world import admin, person, service
 
 NOBODY = Principal(tenant="acme")
@@ -41,15 +40,6 @@ RIGHTS = [
     Rights.of([], ["group:hr"], "olga"),
     Rights.of(["user:hr"], ["role:boss"], "ann"),
 ]
-
-
-@pytest.fixture
-def db() -> Iterator[Connection]:
-    engine = sa.create_engine("sqlite://")
-    metadata.create_all(engine)
-    with engine.connect() as connection:
-        yield connection
-    engine.dispose()
 
 
 def add(db: Connection, name: str, rights: Rights, tenant: str = "acme", **more: Any) -> int:

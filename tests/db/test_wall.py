@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import psycopg
 import pytest
@@ -12,7 +13,7 @@ from sqlalchemy import make_url
 from bascule.core.principals import Principal
 from bascule.core.rights import Rights
 from bascule.db.catalogue import SqlCatalogue, connect
-from bascule.db.wall import ROLE
+from bascule.db.wall import ROLE, TABLES
 from bascule.ops.doctor import wall
 from bascule.testing.catalogue_world import World, admin, person
 from bascule.testing.postgres import server
@@ -56,6 +57,36 @@ async def test_a_transaction_that_names_nobody_sees_nothing_and_none_may_write(o
         with pytest.raises(Exception, match="did not answer"):
             await opened._write(lambda c, statement=statement: nobody(c, statement))
     assert len(await opened.live_documents()) == 3
+
+
+async def test_the_tables_owner_sees_and_writes_nothing_that_it_does_not_call_our_own_work() -> None:
+    """Row-level security is forced: a tool or a statement that comes as Bascule's own login has no way around it."""
+    url = server().new_database(owner="wall_owner")
+    async with connect(url, url) as catalogue:
+        await World(catalogue).add("a", "text", rights=Rights.of(["public"]))
+        assert [line.state for line in wall(await catalogue.wall())] == ["ok"]
+        assert await _all(catalogue, person("ann")) == ({"text"}, {"a"})
+    parsed = make_url(url)
+    options: dict[str, Any] = {"host": str(parsed.query["host"]), "user": "wall_owner", "dbname": parsed.database}
+    owned = "SELECT count(*) FROM pg_class WHERE relname = ANY (%s) AND pg_get_userbyid(relowner) = 'wall_owner'"
+    with psycopg.connect(**options) as owner:
+        assert owner.execute(owned, [list(TABLES)]).fetchone() == (len(TABLES),)
+        for table in TABLES:
+            assert owner.execute(f"SELECT count(*) FROM {table}".encode()).fetchone() == (0,), table
+        for change in (
+            "DELETE FROM chunks",
+            "UPDATE documents SET deleted_at = 'now'",
+            "UPDATE acl_entries SET mark = 'x'",
+        ):
+            assert owner.execute(change.encode()).rowcount == 0
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"), owner.transaction():
+            owner.execute("INSERT INTO acl_entries VALUES (1, 'allow', 'public', 'acme')")
+        with owner.transaction():
+            owner.execute("SET LOCAL bascule.work = 'on'")
+            assert owner.execute("SELECT count(*) FROM documents").fetchone() == (1,)
+            owner.execute(f"SET LOCAL ROLE {ROLE}".encode())
+            assert owner.execute("SELECT count(*) FROM documents").fetchone() == (0,), "the word is not the reader's"
+        assert owner.execute("SELECT count(*) FROM documents").fetchone() == (0,), "it ends with its transaction"
 
 
 async def test_doctor_says_whether_the_wall_stands() -> None:

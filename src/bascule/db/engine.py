@@ -33,6 +33,7 @@ READERS = 3
 POSTGRES_THREADS = 8
 RETRIES = 4
 _WRITE = {"bascule_write": True}
+_WALLED = {"bascule_walled": True}
 _RETRYABLE = {"40001", "40P01"}  # serialization failure, deadlock: the transaction did nothing
 
 
@@ -52,17 +53,18 @@ class Database:
         self._readers = ThreadPoolExecutor(threads, thread_name_prefix="catalogue-read")
         self._writers = ThreadPoolExecutor(1, thread_name_prefix="catalogue-write") if self.sqlite else self._readers
 
-    async def read(self, work: Callable[[Connection], T]) -> T:
-        """`work` in one read transaction (one snapshot). Raises StorageError when the database does not answer."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_now, work)
+    async def read(self, work: Callable[[Connection], T], *, walled: bool = False) -> T:
+        """`work` in one read transaction (one snapshot). Raises StorageError when the database does not answer. `walled`: on
+        Postgres it sees nothing until it says for whom it reads (db/wall.py)."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_now, work, walled)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """`work` in one write transaction, again from its start after a deadlock. Raises StorageError."""
         return await asyncio.get_running_loop().run_in_executor(self._writers, self.write_now, work)
 
-    def read_now(self, work: Callable[[Connection], T]) -> T:
+    def read_now(self, work: Callable[[Connection], T], walled: bool = False) -> T:
         level: dict[str, Any] = {} if self.sqlite else {"isolation_level": "REPEATABLE READ"}
-        return self._attempt(work, level)
+        return self._attempt(work, level | (_WALLED if walled else {}))
 
     def write_now(self, work: Callable[[Connection], T]) -> T:
         for attempt in range(RETRIES):
@@ -164,11 +166,19 @@ def _enter_wal(cursor: sqlite3.Cursor) -> None:
 
 def _postgres_engine(url: URL) -> Engine:
     try:
-        return sa.create_engine(
+        engine = sa.create_engine(
             url, pool_size=POSTGRES_THREADS, max_overflow=0, pool_pre_ping=True, connect_args={"connect_timeout": 10}
         )
     except ModuleNotFoundError:
         raise ConfigError("A Postgres catalogue needs its driver: pip install 'bascule[postgres]'") from None
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # Row-level security is forced: without this word the tables' owner sees nothing either.
+        if not connection.get_execution_options().get("bascule_walled"):
+            connection.exec_driver_sql("SET LOCAL bascule.work = 'on'")
+
+    return engine
 
 
 def insert_new(connection: Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:

@@ -31,7 +31,7 @@ class Store:
             enter(connection, principal)
             return work(connection)
 
-        return await self._database.read(behind)
+        return await self._database.read(behind, walled=True)
 
     async def _write(self, work: Callable[[Connection], T]) -> T:
         return await self._database.write(work)

@@ -3,7 +3,8 @@
 The queries themselves ask for tenant and rights (law 1, law 2). Here the database asks once more: a read for a principal gives up
 the login's role for `bascule_reader`, for its transaction, and the policies (migration `wall`) show that role nothing but what the
 transaction's principal may read. Whoever forgets a filter gets nothing that is not theirs. Background work keeps the login's own
-role, which owns the tables and which the policies do not bind.
+role, which owns the tables; row-level security is forced (migration `forced`), so that the owner sees and writes nothing either
+until its transaction says that this is our own work (`SET LOCAL bascule.work`). No such word opens the role of the reader.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ async def wall_state(database: Database) -> WallState:
 
 def _state(connection: Connection) -> WallState:
     secured = sa.text(
-        "SELECT count(*) FROM pg_class WHERE relrowsecurity AND relname = ANY (:tables) "
+        "SELECT count(*) FROM pg_class WHERE relrowsecurity AND relforcerowsecurity AND relname = ANY (:tables) "
         "AND relnamespace = current_schema()::regnamespace"
     )
     if connection.execute(secured, {"tables": list(TABLES)}).scalar() != len(TABLES) or not _reaches(connection):

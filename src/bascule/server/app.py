@@ -32,7 +32,7 @@ from bascule.server.failures import (
     to_reply,
     to_scim_reply,
 )
-from bascule.server.in_flight import InFlight, no_room
+from bascule.server.in_flight import InFlight, no_place, no_room
 from bascule.server.metrics import HttpMetrics
 from bascule.server.model_calls import call_headers
 from bascule.server.openapi import document
@@ -92,6 +92,7 @@ class Application:
             "/openapi.json": self._describe,
         }
         self.metrics = HttpMetrics()
+        self._most_running = app.settings.server.max_requests
         self._in_flight = InFlight(app.settings.server.max_bodies_bytes)
         self._wrong_keys = WrongKeys()
         self._repeats = Repeats(app, self.metrics.observe)
@@ -130,7 +131,8 @@ class Application:
 
     async def _serve(self, exchange: Exchange) -> str:
         """Route, answer, and turn whatever goes wrong into an answer. Returns the route's label."""
-        label, serve = self._find(exchange)
+        full = self.running > self._most_running and exchange.scope["path"] not in self._open
+        label, serve = ("other", _refuse(no_place())) if full else self._find(exchange)
         try:
             await serve
         except ClientGone:

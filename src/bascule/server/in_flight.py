@@ -26,3 +26,7 @@ class InFlight:
 
 def no_room() -> ServerExhausted:
     return ServerExhausted("This server has no memory left for the request. Try again.", retry_after_s=1)
+
+
+def no_place() -> ServerExhausted:
+    return ServerExhausted("As many requests are under way as this server takes. Try again.", retry_after_s=1)

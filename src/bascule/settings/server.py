@@ -21,6 +21,12 @@ class ServerSettings(Section):
         description="Bodies of all callers together while they are read and answered; what is beyond it is told to come again."
         " Bodies below 64 KB do not count.",
     )
+    max_requests: int = Field(
+        20_000,
+        gt=0,
+        description="Requests under way at once, waiting ones too; whoever comes beyond them is told to come again."
+        " Probes and metrics are answered always.",
+    )
     max_upload_bytes: int = Field(50_000_000, gt=0, description="Largest uploaded document.")
     fetch_urls: bool = Field(
         False, description="Let holders of the scope ingest bring documents by public URL; see [fetcher]."

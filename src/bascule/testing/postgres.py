@@ -57,14 +57,21 @@ class PostgresServer:
     def url(self, database: str = "postgres") -> str:
         return f"postgresql+psycopg://postgres@/{database}?host={self._folder}"
 
-    def new_database(self, template: str = "template0") -> str:
-        """The URL of a new database: empty, or a copy of `template`, to which nobody may be connected."""
+    def new_database(self, template: str = "template0", *, owner: str = "postgres") -> str:
+        """The URL of a new database: empty, or a copy of `template`, to which nobody may be connected. `owner`: a login of that
+        name, which is no superuser and may become the reader of the second wall."""
         import psycopg
 
         name = f"t{uuid.uuid4().hex[:16]}"
         with psycopg.connect(host=str(self._folder), user="postgres", dbname="postgres", autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'.encode())
-        return self.url(name)
+            if owner != "postgres":
+                for role in ("bascule_reader NOLOGIN", f"{owner} LOGIN IN ROLE bascule_reader"):
+                    made = (
+                        f"BEGIN CREATE ROLE {role}; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END"
+                    )
+                    connection.execute(f"DO $$ {made} $$".encode())
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" OWNER "{owner}"'.encode())
+        return self.url(name).replace("//postgres@", f"//{owner}@")
 
     def stop(self) -> None:
         """Disconnects everybody and stops at once; the folder goes too."""
