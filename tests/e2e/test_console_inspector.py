@@ -32,6 +32,35 @@ async def test_an_answer_is_looked_into_from_its_link_to_its_passages(world, win
 
 
 @pytest.mark.parametrize("window", ["dark"], indirect=True)
+async def test_answers_are_listed_by_how_they_ended_and_open_their_page(world, window):
+    page = window.page
+    asked = {
+        "answered": "Within how many days may goods be returned?",
+        "refused": f"Who was the second emperor of the Ming dynasty? {world.hostile}",
+    }
+    for question in asked.values():
+        await world.asked(question)
+    await world.sign_in(page)
+    await page.get_by_role("link", name="Answers", exact=True).click()
+    rows = page.get_by_role("region", name="Answers").get_by_role("row")
+    for question in asked.values():
+        await rows.filter(has_text=question).first.wait_for()
+    await page.get_by_label("Outcome").select_option("refused")
+    await page.wait_for_url("**status=refused**")
+    refused = rows.filter(has_text=asked["refused"]).first
+    assert "no_evidence" in await refused.inner_text() or "not_said" in await refused.inner_text()
+    assert await rows.filter(has_text=asked["answered"]).count() == 0
+    assert await page.locator("main :is(img, script, iframe)").count() == 0
+    await world.fits_a_phone(page)
+    await world.shoot(page, "answers-phone", full_page=True)
+    await refused.get_by_role("link").click()
+    await page.get_by_role("heading", name="Why this answer", level=1).wait_for()
+
+    await page.goto(f"{world.url}/console/answers?collection=nowhere")
+    await page.get_by_text("No answers like this.").wait_for()
+
+
+@pytest.mark.parametrize("window", ["dark"], indirect=True)
 async def test_what_was_expected_is_judged_and_the_question_asked_again(world, window):
     page = window.page
     await world.sign_in(page)

@@ -23,6 +23,7 @@ QUESTION: Final = f"When does the {CANARY} depot close?"
 OPERATOR: Final = system_principal("default")
 # Every route that shows an administrator somebody else's text. One that is new and does so fails the test below.
 SHOWS: Final = {
+    "GET /v1/answers",
     "GET /v1/answers/{id}/explain",
     "GET /v1/calls/{id}",
     "GET /v1/candidates",

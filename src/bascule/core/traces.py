@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -50,3 +50,37 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
     scrubbed: bool = False
     cited: tuple[str, ...] = ()
     asked: Asked | None = None
+
+
+class TraceFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which answers are listed; "" is every one. `before`: the id that the list before ended with."""
+
+    status: str = ""
+    collection: str = ""
+    before: str = ""
+
+
+ANY_TRACE: Final = TraceFilter()
+
+
+class TraceLine(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer in a list: what was asked and how it ended, without a text of any document."""
+
+    id: str
+    created_at: str
+    subject: str
+    key_id: str
+    question: str
+    status: str
+    reason: str | None
+    model: str
+    collections: tuple[str, ...]
+    diagnosis: str
+    scrubbed: bool = False
+
+
+class TraceLines(msgspec.Struct, frozen=True):
+    """`next`: where a list goes on that looks further back, None at the end."""
+
+    lines: list[TraceLine]
+    next: str | None

@@ -11,12 +11,14 @@ from sqlalchemy import Connection, Row
 
 from bascule.core.errors import NotFound
 from bascule.core.principals import Principal
-from bascule.core.traces import Trace
+from bascule.core.traces import ANY_TRACE, Trace, TraceFilter, TraceLine, TraceLines
 from bascule.db.reads import SqlReads
 from bascule.db.rights import made_by, visible
 from bascule.db.tables import documents, trace_documents
 from bascule.db.tables import traces as trace_table
 from bascule.db.values import from_json, to_json
+
+LOOKED_AT = 500  # traces that one list looks through
 
 
 class SqlTraces(SqlReads):
@@ -31,6 +33,11 @@ class SqlTraces(SqlReads):
     async def traces(self, principal: Principal, limit: int) -> list[Trace]:
         found = await self._read(lambda c: _traces(c, principal, limit))
         await self._note(principal, "", found)
+        return found
+
+    async def trace_lines(self, principal: Principal, limit: int, wanted: TraceFilter = ANY_TRACE) -> TraceLines:
+        found = await self._read(lambda c: _lines(c, principal, limit, wanted))
+        await self.note_read(principal, "answer.read", "", of=[(line.subject, line.key_id) for line in found.lines])
         return found
 
     async def _note(self, principal: Principal, target: str, found: Sequence[Trace]) -> None:
@@ -83,6 +90,24 @@ def _trace(connection: Connection, principal: Principal, trace_id: str) -> Trace
 def _traces(connection: Connection, principal: Principal, limit: int) -> list[Trace]:
     query = sa.select(trace_table).where(made_by(principal, trace_table)).order_by(trace_table.c.id.desc()).limit(limit)
     return [_shown(connection, principal, row) for row in connection.execute(query).all()]
+
+
+def _lines(connection: Connection, principal: Principal, limit: int, wanted: TraceFilter) -> TraceLines:
+    columns = [trace_table.c[name] for name in ("id", "body", "question", "scrubbed")]
+    query = sa.select(*columns).where(made_by(principal, trace_table))
+    if wanted.before:
+        query = query.where(trace_table.c.id < wanted.before)
+    rows = connection.execute(query.order_by(trace_table.c.id.desc()).limit(LOOKED_AT + 1)).all()
+    found: list[TraceLine] = []
+    for row in rows[:LOOKED_AT]:
+        if len(found) == limit:
+            return TraceLines(found, found[-1].id)
+        line = msgspec.structs.replace(
+            msgspec.json.decode(row.body, type=TraceLine), question=row.question, scrubbed=bool(row.scrubbed)
+        )
+        if wanted.status in ("", line.status) and (not wanted.collection or wanted.collection in line.collections):
+            found.append(line)
+    return TraceLines(found, rows[LOOKED_AT - 1].id if len(rows) > LOOKED_AT else None)
 
 
 def _shown(connection: Connection, principal: Principal, row: Row[Any]) -> Trace:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 
 from bascule.core.documents import Answer
 from bascule.core.errors import NotFound
 from bascule.core.principals import SCOPE_ASK
-from bascule.server.bodies import Body
+from bascule.core.traces import TraceFilter, TraceLine
+from bascule.server.bodies import Body, LimitQuery, Line
 from bascule.server.exchange import Reply
 from bascule.server.route import NOT_FOUND, Inquiry, Route, checked_id
 
@@ -24,6 +25,22 @@ class ExplainQuery(Body, frozen=True, kw_only=True):
 
     expect: Annotated[str, msgspec.Meta(max_length=2000, pattern=r"^[^\x00]*$")] = ""
     truth: bool = False
+
+
+class AnswersQuery(LimitQuery, frozen=True, kw_only=True):
+    """`before`: the `next` of the page before."""
+
+    status: Literal["", "answered", "partial", "refused"] = ""
+    collection: Line = ""
+    before: Annotated[str, msgspec.Meta(max_length=128, pattern=r"^[^\x00]*$")] = ""
+
+
+class AnswerList(msgspec.Struct, frozen=True):
+    """`next`: what `before` is for the answers further back. A page may be short, or empty, and yet have one."""
+
+    data: list[TraceLine]
+    next: str | None
+    object: str = "list"
 
 
 class DiffQuery(Body, frozen=True, kw_only=True):
@@ -44,6 +61,14 @@ def explanations_of(app: App) -> Explanations:
     if app.explanations is None:
         raise NotFound("This server is a gateway only: [rag] enabled is false.")
     return app.explanations
+
+
+async def list_answers(inquiry: Inquiry) -> AnswerList:
+    """GET /v1/answers."""
+    asked: AnswersQuery = inquiry.query
+    wanted = TraceFilter(status=asked.status, collection=asked.collection, before=asked.before)
+    found = await inquiry.app.catalogue.trace_lines(inquiry.principal, asked.limit, wanted)
+    return AnswerList(found.lines, found.next)
 
 
 async def explain(inquiry: Inquiry) -> Reply:
@@ -71,6 +96,16 @@ async def diff(inquiry: Inquiry) -> Reply:
 
 
 ANSWER_ROUTES: Final[tuple[Route, ...]] = (
+    Route(
+        method="GET",
+        path="/v1/answers",
+        handler=list_answers,
+        scope=SCOPE_ASK,
+        tag="Questions",
+        summary="Your answers, newest first, with how each ended; all of the tenant's for an administrator",
+        query=AnswersQuery,
+        returns=AnswerList,
+    ),
     Route(
         method="GET",
         path="/v1/answers/{id}/explain",

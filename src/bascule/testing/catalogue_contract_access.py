@@ -16,6 +16,7 @@ from bascule.core.ids import new_id
 from bascule.core.keys import KeyRecord
 from bascule.core.principals import Principal
 from bascule.core.rights import Rights
+from bascule.core.traces import TraceFilter
 from bascule.testing.catalogue_world import PUBLIC, World, admin, new_document, person, service, trace_of
 
 ANN, BEN, HR = person("ann"), person("ben"), person("hal", "hr")
@@ -258,6 +259,39 @@ class TracesContract:
         (seen,) = await catalogue.traces(ANN, 5)
         assert (seen.answer, seen.stages[0].facts, seen.scrubbed) == ("", {}, True)
         assert (await catalogue.trace(admin(), trace.id)).answer == "canary"
+
+    async def test_answers_are_listed_to_whoever_asked_by_how_they_ended_and_where(
+        self, catalogue: WholeCatalogue, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        document = await World(catalogue).add("a", "x", rights=PUBLIC)
+        made = [
+            msgspec.structs.replace(trace_of(ANN, [document.id]), id=id, status=status, collections=(name,))
+            for id, status, name in (
+                ("1", "answered", "handbook"),
+                ("2", "refused", "handbook"),
+                ("3", "refused", "wiki"),
+            )
+        ]
+        for trace in made:
+            await catalogue.save_trace(trace)
+        ids = ["3", "2", "1"]
+
+        async def listed(who: Principal, limit: int = 9, **wanted: str) -> tuple[list[str], str | None]:
+            found = await catalogue.trace_lines(who, limit, TraceFilter(**wanted))
+            return [line.id for line in found.lines], found.next
+
+        assert await listed(ANN) == await listed(admin()) == (ids, None)
+        assert await listed(BEN) == await listed(STRANGER) == ([], None)
+        assert await listed(ANN, status="refused") == (ids[:2], None)
+        assert await listed(ANN, status="refused", collection="handbook") == (ids[1:2], None)
+        first, further = await listed(ANN, 2)
+        assert (first, further) == (ids[:2], ids[1]) and further
+        assert await listed(ANN, before=further) == (ids[2:], None)
+        monkeypatch.setattr("bascule.db.traces.LOOKED_AT", 1)
+        assert await listed(ANN, status="answered") == ([], ids[0]), "a page looks a bounded way back"
+        await catalogue.delete_document(admin(), document.id)
+        (line, *_) = (await catalogue.trace_lines(ANN, 9)).lines
+        assert (line.question, line.scrubbed) == ("", True)
 
     async def test_a_trace_may_not_name_another_tenants_document(self, catalogue: WholeCatalogue) -> None:
         document = await World(catalogue).add("a", "x", rights=PUBLIC)

@@ -21,6 +21,7 @@ from bascule.core.generations import CollectionFacts
 from bascule.core.keys import KeyRecord
 from bascule.core.principals import ALL_SCOPES, Principal
 from bascule.core.rights import Reason, Rights
+from bascule.core.traces import TraceLines
 from bascule.core.usage import UsageRows
 from bascule.plugins.state_stores.memory import MemoryState
 from bascule.server.app import Application, create_app
@@ -188,6 +189,9 @@ class FakeCatalogue:
 
     scim_user = scim_change_user = scim_remove_user = _none
     scim_group = scim_change_group = scim_remove_group = _none
+
+    async def trace_lines(self, principal: Principal, limit: int, wanted: object) -> TraceLines:
+        return TraceLines([], None)
 
     async def eval_run(self, principal: Principal, run_id: str) -> Any:
         raise NotFound("There is no such thing, or you may not see it.")

@@ -14,6 +14,7 @@ MISSING: Final = "0190aaaa-bbbb-7ccc-8ddd-eeeeeeeeeeee"
 COVERED: Final = frozenset(
     {
         "POST /v1/answers",
+        "GET /v1/answers",
         "GET /v1/answers/{id}/explain",
         "POST /v1/answers/{id}/replay",
         "GET /v1/answers/{id}/diff",
@@ -114,7 +115,15 @@ def probes(collection: str, known: Known, *, model: str = "", answers: bool = Tr
         *_ADMIN,
     ):
         yield Probe(label=path, method="GET", path=path)
-    for path in ("/v1/calls?limit=200", "/v1/usage", "/v1/health", "/v1/keys", "/metrics", "/readyz"):
+    for path in (
+        "/v1/answers?limit=200",
+        "/v1/calls?limit=200",
+        "/v1/usage",
+        "/v1/health",
+        "/v1/keys",
+        "/metrics",
+        "/readyz",
+    ):
         yield Probe(label=path, method="GET", path=path, changing=True)
     yield Probe(label="documents", method="GET", path=f"/v1/documents?collection={collection}&limit=200")
     yield Probe(label="all documents", method="GET", path="/v1/documents?limit=200")

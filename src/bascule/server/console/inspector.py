@@ -1,9 +1,10 @@
-"""The page of one answer: why it came out as it did, why something expected is not in it, and the same question again."""
+"""Answers: a list of them, and the page of one: why it came out as it did, why something is not in it, and it once more."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlencode
 
 from bascule.core.principals import SCOPE_AUDIT
 from bascule.rag.expect import MAX_CHARS
@@ -12,12 +13,34 @@ from bascule.server.console.visit import Visit
 from bascule.server.console.why import DIAGNOSES, LEFT_OUT, Why
 from bascule.server.exchange import Reply
 
+_LISTED: Final = 50
+_STATUSES: Final = ("answered", "partial", "refused")
+
 
 async def show(visit: Visit) -> Reply:
-    """GET /console/answers/{id}, or without an id a field for one. What is missing and what is somebody else's look the same."""
+    """GET /console/answers, /console/answers/{id}. What is missing and what is somebody else's look the same."""
     answer_id = visit.rest or visit.asked.get("id", "").strip()
-    if not answer_id:
-        return visit.page("inspector_door.html")
+    return await (_one(visit, answer_id) if answer_id else _all(visit))
+
+
+async def _all(visit: Visit) -> Reply:
+    wanted = {name: visit.asked.get(name, "") for name in ("status", "collection", "before")}
+    wanted["status"] = wanted["status"] if wanted["status"] in _STATUSES else ""
+    found = await visit.desk.ask("list_answers", asked={"limit": _LISTED, **wanted})
+    known = (await visit.desk.ask("collections"))["data"]
+    return visit.page(
+        "answers.html",
+        answers=found["data"],
+        further=urlencode(wanted | {"before": found["next"]}) if found["next"] else "",
+        wanted=wanted,
+        statuses=_STATUSES,
+        collections=[each["name"] for each in known],
+        reason=words.reason,
+        everybody=visit.desk.principal.is_admin,
+    )
+
+
+async def _one(visit: Visit, answer_id: str) -> Reply:
     expect = visit.asked.get("expect", "").strip()
     wanted: dict[str, Any] = {"expect": expect[:MAX_CHARS]} if expect else {}
     if visit.asked.get("truth") == "on":
