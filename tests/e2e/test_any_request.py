@@ -15,7 +15,8 @@ from bascule.testing.running import running
 
 FULL = bool(os.environ.get("BASCULE_TEST_FULL"))
 EXAMPLES = 300 if FULL else 2
-# In the short form the values at every edge of every field are tried where something is made or changed in part, and a few mad ones everywhere.
+# In the short form the values at every edge of every field are tried where something is made or changed in part,
+# and a few mad ones everywhere.
 SHORT = """
 [phases.coverage]
 unexpected-methods = []

@@ -6,6 +6,8 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
 
 import typer
 
@@ -88,10 +90,16 @@ for module in (
     module.register(app)
 
 
+@lru_cache(maxsize=1)
+def _tree() -> Any:
+    """Every command with its options: most of what a short command costs, so it is made once."""
+    return typer.main.get_command(app)
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run one command; the exit code. Nothing but SystemExit of the interpreter's own making escapes."""
     try:
-        result = app(list(arguments), prog_name="bascule", standalone_mode=True)
+        result = _tree()(list(arguments), prog_name="bascule", standalone_mode=True)
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else failures.OK if ended.code is None else failures.FAILED
     except BasculeError as error:
