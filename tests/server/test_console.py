@@ -11,7 +11,7 @@ from bascule.core.errors import StorageError
 from bascule.core.principals import Principal
 from bascule.server.console import words
 from bascule.server.console.guard import CONTENT_SECURITY_POLICY, host_name
-from bascule.server.console.sessions import IDLE_S, LIFETIME_S, Attempts, Sessions
+from bascule.server.console.sessions import IDLE_S, LIFETIME_S, Attempts, Here, Sessions
 from bascule.testing.server import ADMIN, CHATTER, CHUNK, READER, FakeApp, an_answer, serving
 
 
@@ -260,27 +260,45 @@ async def test_files_are_served_by_name_and_nothing_else_is(fake):
             assert reply.status == 404
 
 
-def test_sessions_end_by_age_and_by_idleness():
+async def test_sessions_end_by_age_and_by_idleness():
     now = [0.0]
-    sessions = Sessions(clock=lambda: now[0])
-    idle, used = sessions.begin("Bearer a"), sessions.begin("Bearer b")
+    sessions = Sessions(Here(), clock=lambda: now[0])
+    idle, used = await sessions.begin(b"a"), await sessions.begin(b"b")
     while now[0] < LIFETIME_S:
-        assert sessions.find(used).authorization == "Bearer b"
+        assert (await sessions.find(used)).key_hash == b"b"
         now[0] += IDLE_S - 1
-    assert sessions.find(used) is None
-    assert sessions.find(idle) is None
-    assert sessions.find("guess") is None
+    assert await sessions.find(used) is None
+    assert await sessions.find(idle) is None
+    assert await sessions.find("guess") is None and await sessions.find("x" * 1_000) is None
 
 
-def test_what_a_provider_said_counts_for_as_long_as_a_sign_in_lasts_and_no_use_prolongs_it():
+async def test_what_a_provider_said_counts_for_as_long_as_a_sign_in_lasts_and_no_use_prolongs_it():
     now = [0.0]
-    sessions = Sessions(clock=lambda: now[0])
-    opened = sessions.begin(principal=Principal(tenant="t", subject="ann", groups=frozenset({"hr"})), lasts_s=3600)
+    sessions = Sessions(Here(), clock=lambda: now[0])
+    opened = await sessions.begin(
+        principal=Principal(tenant="t", subject="ann", groups=frozenset({"hr"})), lasts_s=3600
+    )
     for _ in range(6):
-        assert sessions.find(opened).principal.groups == {"hr"}
+        assert (await sessions.find(opened)).principal.groups == {"hr"}
         now[0] += 600
     now[0] += 1
-    assert sessions.find(opened) is None, "groups that were taken away meanwhile are gone with it"
+    assert await sessions.find(opened) is None, "groups that were taken away meanwhile are gone with it"
+
+
+async def test_whoever_writes_to_the_store_makes_nobody_somebody_else():
+    """A key's session names its hash; what a provider said is marked by servers that know its client secret."""
+    keeper = Here()
+    theirs, ours = Sessions(keeper, b"their own"), Sessions(keeper, b"the deployment's")
+    root = Principal(tenant="t", subject="root", scopes=frozenset({"admin"}))
+    forged = await theirs.begin(principal=root)
+    assert await ours.find(forged) is None
+    real = await ours.begin(principal=Principal(tenant="t", subject="ann"))
+    assert (await Sessions(keeper, b"the deployment's").find(real)).principal.subject == "ann", "another server's"
+    (place,) = (key for key in keeper._held if key != next(iter(keeper._held)))
+    raw = await keeper.get(place)
+    assert real.encode() not in raw and real not in place
+    await keeper.put(place, raw.replace(b"ann", b"eve"), 60)
+    assert await ours.find(real) is None
 
 
 def test_failed_attempts_are_forgotten_after_their_window():

@@ -121,7 +121,10 @@ class Authenticator:
         Raises AuthenticationFailed for none, an unknown, an expired or a revoked one (they look the same), and StorageError
         when keys have not been refreshed for too long.
         """
-        hashed = self.hashed(authorization)
+        return self.known(self.hashed(authorization))
+
+    def known(self, hashed: bytes) -> Principal:
+        """Whose key has this hash. Raises as `principal`."""
         if self._is_stale():
             raise StorageError("Keys cannot be checked at the moment.")
         principal = self.holder(hashed)

@@ -88,7 +88,7 @@ class Login:
         self._get = get
         self._post = post
         self._clock = clock
-        self._key = secrets.token_bytes(32)
+        self._key = _flow_key(rules)
         self._used: OrderedDict[str, None] = OrderedDict()
         self._endpoints: _Endpoints | None = None
         self._asked_at_s: float | None = None
@@ -212,6 +212,14 @@ class Login:
 
     def _mark(self, body: bytes) -> str:
         return hmac.new(self._key, body, hashlib.sha256).hexdigest()
+
+
+def _flow_key(rules: LoginRules) -> bytes:
+    """Of every server with this client secret: a browser may come back to another one than it left. That each of them takes a
+    state once, and not all together, gains nobody anything: the provider takes a code once, and from this browser's flow alone."""
+    if rules.client_secret is None:
+        return secrets.token_bytes(32)
+    return hashlib.sha256(b"sign-in flows:" + rules.client_secret.encode()).digest()
 
 
 def _challenge(verifier: str) -> str:

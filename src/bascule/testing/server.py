@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,13 @@ class FakeAuthenticator:
         if key not in self._keys or key in self.revoked:
             raise AuthenticationFailed("The API key is not valid.")
         return self._keys[key]
+
+    @staticmethod
+    def hashed(authorization: str | None) -> bytes:
+        return (authorization or "").encode()
+
+    def known(self, hashed: bytes) -> Principal:
+        return self.principal(hashed.decode())
 
     def record(self, principal: Principal) -> KeyRecord | None:
         return a_key(principal.key_id)
@@ -157,6 +164,12 @@ class FakeCatalogue:
     def __init__(self) -> None:
         self.fails: BasculeError | None = None
         self.rights = Rights(allow=frozenset({"public", "group:hr"}), owner="root")
+        self.audited: list[tuple[str, str]] = []
+
+    async def audit(self, principal: Principal, act: str, target: str, facts: Mapping[str, Any]) -> None:
+        if self.fails is not None:
+            raise self.fails
+        self.audited.append((act, target))
 
     async def change_mark(self) -> str:
         if self.fails is not None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, urlsplit
 
 from bascule.access.login import NotBegun
+from bascule.bootstrap.plugins import secret
 from bascule.core.errors import AuthenticationFailed, InvalidRequest, NotFound
 from bascule.core.principals import Principal
 from bascule.server.console.guard import WrongOrigin, host_name, is_secure
 from bascule.server.console.sessions import (
     FLOW_COOKIE,
     Attempts,
+    Here,
     Session,
     Sessions,
     cookie_values,
@@ -37,7 +40,7 @@ class TooManyAttempts(Exception):
 class Door:
     def __init__(self, app: App) -> None:
         self._app = app
-        self._sessions = Sessions()
+        self._sessions = Sessions(app.state if app.state.shared else Here(), _shared_secret(app))
         self._attempts = Attempts()
 
     @property
@@ -45,41 +48,45 @@ class Door:
         """Whom one can sign in with beside a key; "" for nobody."""
         return self._app.settings.login.label if self._app.login is not None else ""
 
-    def session(self, exchange: Exchange) -> Session:
-        """Raises AuthenticationFailed."""
+    async def session(self, exchange: Exchange) -> Session:
+        """Raises AuthenticationFailed, StorageError."""
         for session_id in self._ids(exchange):
-            found = self._sessions.find(session_id)
+            found = await self._sessions.find(session_id)
             if found is not None:
                 return found
         raise AuthenticationFailed("Sign in first.")
 
-    def principal(self, exchange: Exchange) -> Principal:
-        """Raises AuthenticationFailed; also when the session's key has been revoked, or its user switched off, meanwhile."""
-        session = self.session(exchange)
+    async def principal(self, exchange: Exchange) -> Principal:
+        """Raises AuthenticationFailed, also when the session's key has been revoked, or its user switched off, meanwhile;
+        StorageError."""
+        return self._holder(await self.session(exchange))
+
+    def _holder(self, session: Session) -> Principal:
         if session.principal is None:
-            return self._app.authenticator.principal(session.authorization)
+            return self._app.authenticator.known(session.key_hash)
         if self._app.authenticator.is_off(session.principal.tenant, session.principal.subject):
             raise AuthenticationFailed("Sign in again.")
         return session.principal
 
-    def check_token(self, exchange: Exchange, form: Mapping[str, str]) -> None:
+    async def check_token(self, exchange: Exchange, form: Mapping[str, str]) -> None:
         """A change carries the token that only the session's own page holds. Raises WrongOrigin, AuthenticationFailed."""
         given = exchange.header(b"x-bascule-csrf") or form.get("csrf", "")
-        if not hmac.compare_digest(given.encode(), self.session(exchange).csrf.encode()):
+        if not hmac.compare_digest(given.encode(), (await self.session(exchange)).csrf.encode()):
             raise WrongOrigin("This request did not come from the console's own page.")
 
     # ------------------------------------------------------------ by a key
 
-    def by_key(self, exchange: Exchange, key: str) -> bytes:
-        """The cookie. Raises AuthenticationFailed, TooManyAttempts."""
+    async def by_key(self, exchange: Exchange, key: str) -> bytes:
+        """The cookie. Raises AuthenticationFailed, TooManyAttempts; StorageError when it cannot be written in the audit log."""
         self._may_try(exchange)
         authorization = f"Bearer {key}"
         try:
-            self._app.authenticator.principal(authorization)
+            principal = self._app.authenticator.principal(authorization)
         except AuthenticationFailed:
             self._attempts.failed(exchange.client_host)
             raise
-        return self._opened(exchange, self._sessions.begin(authorization))
+        await self._app.catalogue.audit(principal, "console.sign_in", _who(principal), {"by": "key"})
+        return await self._opened(exchange, await self._sessions.begin(self._app.authenticator.hashed(authorization)))
 
     # ------------------------------------------------------------ by an identity provider
 
@@ -104,20 +111,26 @@ class Door:
         except AuthenticationFailed:
             self._attempts.failed(exchange.client_host)
             raise
-        session_id = self._sessions.begin(principal=found.principal, lasts_s=found.lasts_s)
-        return self._opened(exchange, session_id), flow_cookie("", secure=self._secure(exchange))
+        facts = {"by": self._app.settings.login.issuer}
+        await self._app.catalogue.audit(found.principal, "console.sign_in", _who(found.principal), facts)
+        session_id = await self._sessions.begin(principal=found.principal, lasts_s=found.lasts_s)
+        return await self._opened(exchange, session_id), flow_cookie("", secure=self._secure(exchange))
 
     # ------------------------------------------------------------ out
 
-    def leave(self, exchange: Exchange) -> bytes:
-        """The cookie that takes the session's away. Every copy of it is worth nothing from now on."""
-        for session_id in self._ids(exchange):
-            self._sessions.end(session_id)
+    async def leave(self, exchange: Exchange, principal: Principal) -> bytes:
+        """The cookie that takes the session's away. Every copy of it is worth nothing from now on, whatever the audit log does."""
+        await self._end(exchange)
+        await self._app.catalogue.audit(principal, "console.sign_out", _who(principal), {})
         return set_cookie("", secure=self._secure(exchange))
 
-    def _opened(self, exchange: Exchange, session_id: str) -> bytes:
+    async def _end(self, exchange: Exchange) -> None:
+        for session_id in self._ids(exchange):
+            await self._sessions.end(session_id)
+
+    async def _opened(self, exchange: Exchange, session_id: str) -> bytes:
         """Whatever session the browser came with ends: nobody may have laid it there before."""
-        self.leave(exchange)
+        await self._end(exchange)
         return set_cookie(session_id, secure=self._secure(exchange))
 
     def _may_try(self, exchange: Exchange) -> None:
@@ -138,6 +151,16 @@ class Door:
     def _by_https(self, exchange: Exchange) -> bool:
         public = urlsplit(self._app.settings.login.public_url)
         return public.scheme == "https" and host_name(exchange.header(b"host")) == host_name(public.netloc)
+
+
+def _shared_secret(app: App) -> bytes:
+    """Of all servers that sign in at one provider; without a client secret, this process alone knows one."""
+    reference = app.settings.login.client_secret
+    return hashlib.sha256(b"console sessions:" + secret(reference).encode()).digest() if reference else b""
+
+
+def _who(principal: Principal) -> str:
+    return principal.subject or principal.key_id
 
 
 def _answer(exchange: Exchange) -> dict[str, str]:

@@ -101,16 +101,16 @@ class Console:
                 return await self._doors[path](exchange)
             kind, _, rest = path.removeprefix("/console/").partition("/")
             if path.startswith("/console/") and kind in self._get:
-                return await self._get[kind](exchange, self._door.principal(exchange), rest)
+                return await self._get[kind](exchange, await self._door.principal(exchange), rest)
         return await self._section(exchange, path, method, None)
 
     async def _changed(self, exchange: Exchange, path: str) -> Reply | Events:
         """Raises AuthenticationFailed before anything of the request is read, WrongOrigin without the session's token."""
-        principal = self._door.principal(exchange)
+        principal = await self._door.principal(exchange)
         form = await _form(exchange, _MOST_FIELDS)
-        self._door.check_token(exchange, form)
+        await self._door.check_token(exchange, form)
         if path == "/console/logout":
-            return _redirect((b"set-cookie", self._door.leave(exchange)))
+            return _redirect((b"set-cookie", await self._door.leave(exchange, principal)))
         if path == "/console/answer":
             return await self._answer(exchange, principal, form)
         return await self._section(exchange, path, "POST", form)
@@ -120,10 +120,10 @@ class Console:
         section = SECTIONS.get((method, kind)) if path.startswith("/console/") else None
         if section is None:
             raise NotFound("There is no such page.")
-        principal = self._door.principal(exchange)
+        principal = await self._door.principal(exchange)
         asked = _query(exchange, _MOST_FIELDS) if form is None else form
         desk = Desk(self._app, exchange, principal, self._stopping)
-        render = partial(self._page, csrf=self._door.session(exchange).csrf)
+        render = partial(self._page, csrf=(await self._door.session(exchange)).csrf)
         return await section(Visit(desk, rest, asked, render, self._who(principal), place_of(kind)))
 
     def _who(self, principal: Principal) -> str:
@@ -135,7 +135,7 @@ class Console:
     async def _login(self, exchange: Exchange) -> Reply:
         key = (await _form(exchange)).get("key", "").strip()
         try:
-            return _redirect((b"set-cookie", self._door.by_key(exchange, key)))
+            return _redirect((b"set-cookie", await self._door.by_key(exchange, key)))
         except AuthenticationFailed:
             return self._login_page(401, "This key is not valid, or it has been revoked.")
 
@@ -171,7 +171,7 @@ class Console:
 
     async def _home(self, exchange: Exchange) -> Reply:
         try:
-            principal = self._door.principal(exchange)
+            principal = await self._door.principal(exchange)
         except AuthenticationFailed:
             return self._login_page()
         app = self._app
@@ -191,7 +191,7 @@ class Console:
             here="/",
             places=places(Desk(app, exchange, principal, self._stopping)),
             max_question=MAX_QUESTION,
-            csrf=self._door.session(exchange).csrf,
+            csrf=(await self._door.session(exchange)).csrf,
         )
 
     async def _answer(self, exchange: Exchange, principal: Principal, form: Mapping[str, str]) -> Reply:

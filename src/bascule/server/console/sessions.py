@@ -1,13 +1,19 @@
-"""Who is signed in to the console: random ids in memory, each standing for an API key, or for whom a provider said it is."""
+"""Who is signed in to the console: random ids, each standing for an API key, or for whom a provider said it is.
+
+Kept where several servers share state (Valkey, or SQLite of one machine), so that a browser may come to any of them; otherwise in
+this process. At rest is the hash of an id and the hash of a key, never either. What a provider said carries a mark made with the
+client secret at that provider: whoever writes to the store signs nobody in.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import secrets
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -19,52 +25,103 @@ FLOW_COOKIE: Final = "bascule_sign_in"
 PREFIX: Final = "__Host-"  # browsers take such a cookie from this very host alone, by https
 LIFETIME_S: Final = 12 * 3600.0
 IDLE_S: Final = 2 * 3600.0
+_NOTED_S: Final = 60.0  # a use is written down no more often
 _MOST: Final = 1_000
+_LONGEST_ID: Final = 100
 
 
-class Session(msgspec.Struct):
-    """`authorization` goes to the authenticator on every request: a revoked key ends its sessions at once. With a `principal`, a
+class Keeper(Protocol):
+    """The part of a state store that sessions need."""
+
+    async def get(self, key: str) -> bytes | None: ...
+
+    async def put(self, key: str, value: bytes, ttl_s: float) -> None: ...
+
+    async def delete(self, key: str) -> None: ...
+
+
+class Session(msgspec.Struct, frozen=True):
+    """`key_hash` is asked of the authenticator on every request: a revoked key ends its sessions at once. With a `principal`, a
     provider said who it is. `csrf` is in the session's own pages, and in every change that comes from them."""
 
-    authorization: str
+    key_hash: bytes
     principal: Principal | None
     csrf: str
-    ends_s: float
-    used_s: float
+
+
+class _Kept(msgspec.Struct, array_like=True):
+    key_hash: bytes
+    principal: Principal | None
+    ends_at_s: float
+    used_at_s: float
+    mark: bytes
 
 
 class Sessions:
-    """The ids themselves are not kept, only their hashes; a restart signs everybody out."""
+    """`clock` is UTC: servers share what it says. `secret` marks what a provider said: only servers with the same one take it."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, keeper: Keeper, secret: bytes = b"", clock: Callable[[], float] = time.time) -> None:
+        self._keeper = keeper
+        self._secret = secret or secrets.token_bytes(32)
         self._clock = clock
-        self._open: OrderedDict[bytes, Session] = OrderedDict()
 
-    def begin(self, authorization: str = "", *, principal: Principal | None = None, lasts_s: float = LIFETIME_S) -> str:
-        """A new id of 256 random bits, for the cookie."""
-        now = self._clock()
-        session_id = secrets.token_urlsafe(32)
-        self._open[_digest(session_id)] = Session(
-            authorization, principal, secrets.token_urlsafe(32), now + min(lasts_s, LIFETIME_S), now
-        )
-        while len(self._open) > _MOST:
-            self._open.popitem(last=False)
+    async def begin(
+        self, key_hash: bytes = b"", *, principal: Principal | None = None, lasts_s: float = LIFETIME_S
+    ) -> str:
+        """A new id of 256 random bits, for the cookie. Raises StorageError."""
+        now, session_id = self._clock(), secrets.token_urlsafe(32)
+        kept = _Kept(key_hash, principal, now + min(lasts_s, LIFETIME_S), now, b"")
+        kept.mark = self._marked(session_id, kept)
+        await self._keep(session_id, kept)
         return session_id
 
-    def find(self, session_id: str) -> Session | None:
-        """None when it is unknown, idle for too long or over."""
-        mark, now = _digest(session_id), self._clock()
-        session = self._open.get(mark)
-        if session is None:
+    async def find(self, session_id: str) -> Session | None:
+        """None when it is unknown, idle for too long or over. Raises StorageError."""
+        if len(session_id) > _LONGEST_ID:
             return None
-        if now > session.ends_s or now - session.used_s > IDLE_S:
-            del self._open[mark]
+        raw, now = await self._keeper.get(_place(session_id)), self._clock()
+        if raw is None:
             return None
-        session.used_s = now
-        return session
+        kept = msgspec.msgpack.decode(raw, type=_Kept)
+        if kept.principal is not None and not hmac.compare_digest(kept.mark, self._marked(session_id, kept)):
+            return None
+        if now > kept.ends_at_s or now - kept.used_at_s > IDLE_S:
+            await self.end(session_id)
+            return None
+        if now - kept.used_at_s > _NOTED_S:
+            kept.used_at_s = now
+            await self._keep(session_id, kept)
+        return Session(kept.key_hash, kept.principal, _digest("csrf", session_id))
 
-    def end(self, session_id: str) -> None:
-        self._open.pop(_digest(session_id), None)
+    async def end(self, session_id: str) -> None:
+        """Raises StorageError."""
+        await self._keeper.delete(_place(session_id))
+
+    async def _keep(self, session_id: str, kept: _Kept) -> None:
+        lasts_s = min(IDLE_S, kept.ends_at_s - self._clock())
+        await self._keeper.put(_place(session_id), msgspec.msgpack.encode(kept), max(lasts_s, 1.0))
+
+    def _marked(self, session_id: str, kept: _Kept) -> bytes:
+        said = msgspec.json.encode((session_id, kept.principal, kept.ends_at_s), order="deterministic")
+        return hmac.new(self._secret, said, hashlib.sha256).digest()
+
+
+class Here:
+    """Sessions of this process alone; a restart signs everybody out. The times are the sessions' own."""
+
+    def __init__(self) -> None:
+        self._held: OrderedDict[str, bytes] = OrderedDict()
+
+    async def get(self, key: str) -> bytes | None:
+        return self._held.get(key)
+
+    async def put(self, key: str, value: bytes, ttl_s: float) -> None:
+        self._held[key] = value
+        while len(self._held) > _MOST:
+            self._held.popitem(last=False)
+
+    async def delete(self, key: str) -> None:
+        self._held.pop(key, None)
 
 
 class Attempts:
@@ -116,5 +173,9 @@ def _cookie(name: str, value: str, lasts_s: float, same_site: str, *, secure: bo
     return (f"{PREFIX}{text}; Secure" if secure else text).encode()
 
 
-def _digest(session_id: str) -> bytes:
-    return hashlib.sha256(session_id.encode("utf-8", "replace")).digest()
+def _place(session_id: str) -> str:
+    return "console-session:" + _digest("place", session_id)
+
+
+def _digest(what: str, session_id: str) -> str:
+    return hashlib.sha256(f"{what}:{session_id}".encode("utf-8", "replace")).hexdigest()
