@@ -13,7 +13,6 @@ from bascule.evals.outcomes import Outcome
 
 _WIDE, _HIGH, _EDGE = 520, 300, 44
 _INK: Final = ("#0b6e99", "#b3541e")
-_LEGEND: Final = 'text-anchor="end" font-size="13"'
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -80,9 +79,7 @@ def drawing(curves: Sequence[tuple[str, Sequence[Point]]]) -> str:
         ink = _INK[number % len(_INK)]
         line = " ".join(f"{_x(p.coverage):.1f},{_y(p.risk, top):.1f}" for p in found)
         parts.append(f'<polyline fill="none" stroke="{ink}" stroke-width="2" points="{line}"/>')
-        parts.append(
-            f'<text x="{_WIDE - 12}" y="{24 + 16 * number}" text-anchor="end" font-size="13" fill="{ink}">{escape(name)}</text>'
-        )
+        parts.append(f'<text x="{_EDGE + 8}" y="{24 + 16 * number}" font-size="13" fill="{ink}">{escape(name)}</text>')
     return "".join([*parts, "</svg>"])
 
 

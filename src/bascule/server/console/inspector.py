@@ -28,6 +28,7 @@ async def _all(visit: Visit) -> Reply:
     wanted["status"] = wanted["status"] if wanted["status"] in _STATUSES else ""
     found = await visit.desk.ask("list_answers", asked={"limit": _LISTED, **wanted})
     known = (await visit.desk.ask("collections"))["data"]
+    keys = (await visit.desk.ask("list_keys"))["data"] if visit.desk.may("list_keys") else []
     return visit.page(
         "answers.html",
         answers=found["data"],
@@ -35,6 +36,7 @@ async def _all(visit: Visit) -> Reply:
         wanted=wanted,
         statuses=_STATUSES,
         collections=[each["name"] for each in known],
+        names={key["id"]: key["name"] for key in keys},
         reason=words.reason,
         everybody=visit.desk.principal.is_admin,
     )
