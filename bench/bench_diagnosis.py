@@ -5,7 +5,7 @@
 Answerable questions are asked with their article there and with it out of reach, unanswerable ones with the paragraph that does not
 say it. A row is one of these three and what its refusals were diagnosed as. Right is, with the article there, where its paragraph
 was (read: "in context but ignored"; left out: "ranked but truncated"; else "retrieved but not ranked"), and out of reach
-"not indexed". `before`: the share that was right by the question's words alone (evidence not asked).
+"not indexed".
 Refusals are few while the article is there: 1,000 questions give about 55.
 """
 
@@ -27,8 +27,6 @@ from bascule.core.resources import Resources
 from bascule.core.traces import Trace
 from bascule.plugins.providers import onnx
 from bascule.plugins.vector_stores import sqlite
-from bascule.rag import rerank, words
-from bascule.rag.explain import HAS_IT
 from bascule.rag.missed import facts_of
 from bench_quality import ASKER, MODELS, ROOT, Bench, Embedder, Row, _load, _sampled
 
@@ -47,39 +45,26 @@ def truth(kind: str, gold: str, trace: Trace) -> str:
     return TRUNCATED if gold in facts_of(trace, "prompt").get("left_out_chunk_ids", ()) else NOT_RANKED
 
 
-def by_words(bench: Bench, trace: Trace) -> str:
-    """The rule without the evidence: does a passage hold the question's telling words? Of the passages in the trace."""
-    ids = [hit["chunk_id"] for hit in facts_of(trace, "rerank").get("hits", ())]
-    chunks = [c for d in bench.catalogue.documents.values() for c in d.chunks if c.id in ids]
-    reading = rerank.read(trace.question, chunks)
-    having = {i for i, body in reading.bodies.items() if words.cover(reading.weights, body.all) >= HAS_IT}
-    if having.intersection(trace.chunk_ids):
-        return IGNORED
-    if having.intersection(facts_of(trace, "prompt").get("left_out_chunk_ids", ())):
-        return TRUNCATED
-    return NOT_RANKED if having else NOT_INDEXED
-
-
 async def refusals(bench: Bench, asked: Sequence[Row], sample: int, search: str) -> list[Row]:
     articles = sorted({q["article"] for q in asked})
     questions = bench.questions(dense=search == "hybrid")
     found = []
     for kind, able, share in (("there", True, 1), ("absent", True, 4), ("unsaid", False, 4)):
         chosen = _sampled([q for q in asked if q["answerable"] is able], sample // share)
-        told: list[tuple[str, str, str]] = []
+        told: list[tuple[str, str]] = []
         for q in chosen:
             others = [a for a in articles if a != q["article"]] if kind == "absent" else None
             answer = await questions.answer(ASKER, q["text"].strip(), collections=others)
             if answer.status == "refused":
                 trace = bench.catalogue.saved[answer.id]
-                told.append((trace.diagnosis, truth(kind, q["paragraph"], trace), by_words(bench, trace)))
+                told.append((trace.diagnosis, truth(kind, q["paragraph"], trace)))
         if chosen:
             found.append(row(search, kind, len(chosen), told))
     return found
 
 
-def row(search: str, kind: str, asked: int, told: Sequence[tuple[str, str, str]]) -> Row:
-    said = Counter(diagnosis for diagnosis, _, _ in told)
+def row(search: str, kind: str, asked: int, told: Sequence[tuple[str, str]]) -> Row:
+    said = Counter(diagnosis for diagnosis, _ in told)
     return {
         "bench": "diagnosis",
         "search": search,
@@ -87,8 +72,7 @@ def row(search: str, kind: str, asked: int, told: Sequence[tuple[str, str, str]]
         "asked": asked,
         "refused": len(told),
         **{name: said[name] for name in NAMES},
-        "right": sum(d == true for d, true, _ in told) / max(1, len(told)),
-        "before": sum(old == true for _, true, old in told) / max(1, len(told)),
+        "right": sum(diagnosis == true for diagnosis, true in told) / max(1, len(told)),
     }
 
 

@@ -147,6 +147,7 @@ async def search_rows(bench: Bench, name: str, collection: beir.Collection, samp
             "both, distribution fusion": {"fusion": "distribution", "rerank_weight": 0.0},
             "both": {"rerank_weight": 0.0},
             "reranked, no sentences": {"sentence_weight": 0.0},
+            "reranked, exact off": {"exact": False},
             "reranked, distribution fusion": {"fusion": "distribution"},
             **{f"reranked, mmr {share}": {"mmr": share} for share in (0.1, 0.3, 0.5)},
             **{f"reranked, per document {most}": {"per_document": most} for most in (2, 3, 5)},

@@ -14,6 +14,7 @@ from bascule.core.judging import Judge
 from bascule.core.principals import Principal
 from bascule.core.resources import Resources
 from bascule.plugins.judges import onnx
+from bascule.rag.entail import SECOND_LOOKS
 from bascule.rag.options import RagOptions
 from bascule.testing.rag_fakes import RecitingModel, World
 from bascule.testing.tiny_judge import tiny_judge
@@ -74,3 +75,19 @@ async def test_when_it_fails_words_alone_decide_and_the_answer_says_so() -> None
     answer, facts = await _asked(Broken(), "Refunds take 5 working days [1].")
     assert (answer.status, answer.degraded) == ("answered", ("lexical_only", "judge_failed"))
     assert "entailed" not in facts
+
+
+class Counting:
+    least = 0.5
+    asked = 0
+
+    async def entails(self, passage: str, sentence: str, call: Call) -> float:
+        self.asked += 1
+        return 0.9
+
+
+async def test_an_answer_without_end_is_looked_at_only_so_often() -> None:
+    judge = Counting()
+    answer, _ = await _asked(judge, "Refunds take 5 working days [1]. " * (SECOND_LOOKS + 3))
+    assert judge.asked == SECOND_LOOKS
+    assert (answer.status, answer.degraded) == ("answered", ("lexical_only", "judge_capped"))

@@ -18,7 +18,7 @@ from bascule.rag.advice import spent
 from bascule.rag.answer import Spoken, speak
 from bascule.rag.closeness import Closeness
 from bascule.rag.draft import Draft
-from bascule.rag.entail import SecondLook
+from bascule.rag.entail import JUDGE_CAPPED, SECOND_LOOKS, SecondLook
 from bascule.rag.events import AnswerEvent
 from bascule.rag.explain import Trail
 from bascule.rag.inquiry import EXTRACTIVE, MODEL_FAILED, Found, Inquiry, Outcome
@@ -123,6 +123,7 @@ class _Verifier:
         self._ask = ask
         self._shown = {p.number: p for p in cite.passages(chunks)}
         self._second = second
+        self._looks = 0
         self.declined = False
         self.facts: dict[str, Any] = {}
 
@@ -131,6 +132,10 @@ class _Verifier:
         checked = cite.check(sentence, self._shown)
         if self._second is None or not checked.sources:
             return checked
+        if self._looks >= SECOND_LOOKS:
+            self.facts["lacks"] = [JUDGE_CAPPED]
+            return checked
+        self._looks += 1
         chunks = [passage.chunk for passage, _ in checked.sources]
         if await self._second.supports(self._ask, chunks, checked.text, self.facts) is False:
             return msgspec.structs.replace(checked, sources=(), reason="judge")

@@ -14,6 +14,8 @@ from bascule.rag.options import RagOptions
 
 logger = logging.getLogger(__name__)
 JUDGE_FAILED: Final = "judge_failed"
+JUDGE_CAPPED: Final = "judge_capped"
+SECOND_LOOKS: Final = 40  # sentences of one answer; a model that says no end of them is judged by words from there on
 
 
 class SecondLook(Protocol):
