@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -87,6 +89,45 @@ async def test_the_tables_owner_sees_and_writes_nothing_that_it_does_not_call_ou
             owner.execute(f"SET LOCAL ROLE {ROLE}".encode())
             assert owner.execute("SELECT count(*) FROM documents").fetchone() == (0,), "the word is not the reader's"
         assert owner.execute("SELECT count(*) FROM documents").fetchone() == (0,), "it ends with its transaction"
+
+
+async def test_a_catalogue_of_before_is_forced_at_its_next_start_with_all_that_is_in_it() -> None:
+    url = server().new_database(owner="wall_owner")
+    async with connect(url, url) as catalogue:
+        await World(catalogue).add("a", "text", rights=Rights.of(["public"]))
+        undone = ["UPDATE schema_catalogue SET version_num = '0013'"]
+        for table in TABLES:
+            undone += [f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY", f"DROP POLICY wall ON {table}"]
+            undone.append(f"CREATE POLICY wall ON {table} FOR SELECT USING (false)")
+        await catalogue._write(lambda c: c.execute(sa.text("; ".join(undone))))
+        (found,) = wall(await catalogue.wall())
+        assert found.state == "warn" and "not in force" in found.text
+    async with connect(url, url) as catalogue:
+        assert [line.state for line in wall(await catalogue.wall())] == ["ok"]
+        assert await _all(catalogue, person("ann")) == ({"text"}, {"a"})
+
+
+async def test_it_is_dumped_by_the_words_in_the_docs_and_stands_again_where_it_is_put_back() -> None:
+    url, empty = (make_url(server().new_database(owner="wall_owner")) for _ in range(2))
+    place = ["-h", str(url.query["host"]), "-U", "wall_owner"]
+
+    def ran(
+        program: str, database: Any, *more: str, given: str = "", **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        command = [str(server().programs / program), *place, *more, str(database)]
+        return subprocess.run(command, input=given, env=os.environ | environment, capture_output=True, text=True)
+
+    async with connect(url.render_as_string(), url.render_as_string()) as catalogue:
+        await World(catalogue).add("a", "a text to keep", rights=Rights.of(["public"]))
+    refused = ran("pg_dump", url.database)
+    assert refused.returncode != 0 and "row-level security" in refused.stderr, "rather than an empty copy"
+    dumped = ran("pg_dump", url.database, "--enable-row-security", PGOPTIONS="-c bascule.work=on")
+    assert dumped.returncode == 0 and "a text to keep" in dumped.stdout
+    put_back = ran("psql", empty.database, "-q", "-v", "ON_ERROR_STOP=1", given=dumped.stdout)
+    assert put_back.returncode == 0, put_back.stderr
+    async with connect(empty.render_as_string(), empty.render_as_string()) as catalogue:
+        assert [line.state for line in wall(await catalogue.wall())] == ["ok"]
+        assert await _all(catalogue, person("ann")) == ({"a text to keep"}, {"a"})
 
 
 async def test_doctor_says_whether_the_wall_stands() -> None:

@@ -33,7 +33,8 @@ class PostgresUnavailable(AssertionError):
 
 
 class PostgresServer:
-    def __init__(self, folder: Path, start: Callable[[], subprocess.Popen[bytes]]) -> None:
+    def __init__(self, folder: Path, programs: Path, start: Callable[[], subprocess.Popen[bytes]]) -> None:
+        self.programs = programs
         self._folder = folder
         self._start = start
         self._process = start()
@@ -110,7 +111,7 @@ def _start() -> PostgresServer:
             list(map(str, command)), stdout=log, stderr=log, preexec_fn=_die_with_parent(), cwd="/", **_as(user)
         )
 
-    found = PostgresServer(folder, start)
+    found = PostgresServer(folder, programs, start)
     found.wait()
     return found
 
