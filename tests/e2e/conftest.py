@@ -86,6 +86,11 @@ class World:
                 found: dict[str, Any] = await reply.json()
                 return found
 
+    async def deleted(self, path: str) -> None:
+        async with aiohttp.ClientSession(self.url, headers={"x-api-key": self.admin}) as http:
+            async with http.delete(path) as reply:
+                assert reply.status < 300, await reply.text()
+
     async def refused(self, path: str, body: dict[str, Any]) -> int:
         """The status of what the administrator is not given."""
         async with aiohttp.ClientSession(self.url, headers={"x-api-key": self.admin}) as http:

@@ -48,3 +48,39 @@ async def test_only_the_asker_says_how_good_an_answer_is(world, window):
         reply = await world.posts(window.page, f"/console/feedback/{id}", {"rating": "1"})
         assert reply.status == 404
         assert "Only whoever asked" in await reply.text()
+
+
+@pytest.mark.parametrize("window", ["dark"], indirect=True)
+async def test_questions_are_proposed_from_documents_and_accepted_or_rejected_into_a_set(world, window):
+    text = "# Bridge <b>x</b>\n\nThe Harbour Bridge was opened in 1894. The Harbour Bridge was designed by Ada Holm.\n"
+    given = {"collection": "bridges", "allow": ["public"], "documents": [{"external_id": "b.md", "text": text}]}
+    job = (await world.posted("/v1/documents", given))["id"]
+    await world.eventually(f"/v1/jobs/{job}", lambda found: found["state"] == "done")
+    page = window.page
+    await world.sign_in(page)
+    await page.goto(f"{world.url}/console/review")
+    await page.locator("#drafted").select_option("bridges")
+    await page.get_by_role("button", name="Propose questions").click()
+    opened = page.get_by_role("group", name="When was the Harbour Bridge opened?")
+    await opened.get_by_text("expected: 1894").wait_for()
+    await opened.get_by_label("Accept").check()
+    other = page.get_by_role("group", name="By whom was the Harbour Bridge designed?")
+    await other.get_by_label("Reject").check()
+    assert await page.locator("main :is(img, script, iframe, b)").count() == 0
+    await world.fits_a_phone(page)
+    await world.shoot(page, "drafts-phone", full_page=True)
+    async with page.expect_download() as waiting:
+        await page.get_by_role("button", name="Download the set").click()
+    made = Path(await (await waiting.value).path()).read_text()
+    said = {line["question"]: line.get("status", "accepted") for line in map(json.loads, made.splitlines())}
+    assert said["When was the Harbour Bridge opened?"] == "accepted"
+    assert said["By whom was the Harbour Bridge designed?"] == "rejected"
+    assert "draft" in said.values(), "what nothing was said of stays one"
+
+    document = json.loads(made.splitlines()[0])["document_id"]
+    await world.deleted(f"/v1/documents/{document}")
+    await page.get_by_text("Look through a set that").click()
+    await page.get_by_label("Its lines").fill(made)
+    await page.get_by_role("button", name="Show its questions").click()
+    await page.get_by_text("gone, or not yours to read").wait_for()
+    assert await page.get_by_role("group", name="When was the Harbour Bridge opened?").count() == 0

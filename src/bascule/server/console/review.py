@@ -37,7 +37,14 @@ async def show(visit: Visit) -> Reply:
         raise NotFound("There is no such page.")
     named = [id for each in found for id in each["documents"]]
     titles = await visit.desk.app.catalogue.titles(visit.desk.principal, named)
-    return visit.page("review.html", candidates=keyed, titles=titles, everybody=visit.desk.principal.is_admin)
+    known = (await visit.desk.ask("collections"))["data"]
+    return visit.page(
+        "review.html",
+        candidates=keyed,
+        titles=titles,
+        collections=[each["name"] for each in known],
+        everybody=visit.desk.principal.is_admin,
+    )
 
 
 def _key(candidate: Mapping[str, Any]) -> str:

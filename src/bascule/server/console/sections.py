@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from bascule.server.console import history, inspector, intake, keyring, operations, review
+from bascule.server.console import drafting, history, inspector, intake, keyring, operations, review
 from bascule.server.console.visit import Section
 
 SECTIONS: Final[Mapping[tuple[str, str], Section]] = {
@@ -13,6 +13,7 @@ SECTIONS: Final[Mapping[tuple[str, str], Section]] = {
     ("POST", "replay"): inspector.replay,
     ("POST", "feedback"): review.give,
     ("GET", "review"): review.show,
+    ("POST", "drafts"): drafting.drafts,
     ("GET", "evaluations"): history.show,
     ("GET", "work"): intake.work,
     ("GET", "jobs"): intake.jobs,
