@@ -43,6 +43,12 @@ def test_the_end_user_has_its_own_groups_and_the_keys_scopes_but_the_mighty_ones
     assert speak_for(SERVICE, KEY, mint(KEY, "stranger"), groups_of).groups == frozenset()
 
 
+def test_a_key_that_narrows_the_users_groups_keeps_those_it_leaves_out_for_what_is_closed_to_them() -> None:
+    narrow = Principal(tenant="acme", groups=frozenset({"it", "web"}), scopes=frozenset({"ask", "act_as"}), key_id="k")
+    found = speak_for(narrow, KEY, mint(KEY, "ann"), groups_of)
+    assert (found.groups, found.unused_groups) == (frozenset({"it"}), frozenset({"hr"}))
+
+
 def test_an_administrator_without_the_scope_may_not() -> None:
     for scopes in (frozenset({"admin"}), frozenset({"ask"})):
         with pytest.raises(ScopeMissing):

@@ -162,3 +162,16 @@ def test_an_administrator_has_every_scope_and_nobody_has_one_that_was_not_given(
 
 def test_the_systems_own_principal_is_of_one_tenant_and_of_no_person():
     assert system_principal("t") == Principal(tenant="t", subject="", scopes=ALL_SCOPES, system=True)
+
+
+def test_a_group_that_a_credential_leaves_out_lets_nobody_in_and_shuts_out_as_ever():
+    ann = Principal(tenant="t", subject="ann", groups=frozenset({"all"}), unused_groups=frozenset({"hr"}))
+    assert ann.marks() == marks("public", "user:ann", ALL)
+    assert ann.shutting_marks() == marks("public", "user:ann", ALL, HR)
+    assert not may_read(Rights(allow=marks(ALL), deny=marks(HR)), ann)
+    assert not may_read(Rights(allow=marks(HR)), ann)
+    assert may_read(Rights(allow=marks(ALL), deny=marks(IT)), ann)
+    assert not may_read(Rights(deny=marks(HR), owner="ann"), ann)
+    shut = reason(Given(allow=marks(ALL), deny=marks(HR)), [], ann)
+    assert shut == Reason(allowed=False, effect="deny", level="document", mark=HR)
+    assert reason(Given(allow=marks(HR)), [], ann) == Reason(allowed=False, effect="none")

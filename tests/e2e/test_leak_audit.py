@@ -227,6 +227,16 @@ def groups_for_ever(app: App, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(app.authenticator, "principal", principal)
 
 
+def groups_left_out_are_forgotten(app: App, patch: pytest.MonkeyPatch) -> None:
+    """A key that leaves a group out opens what is closed to the group."""
+    real = app.authenticator.principal
+    patch.setattr(
+        app.authenticator,
+        "principal",
+        lambda given: msgspec.structs.replace(real(given), unused_groups=frozenset()),
+    )
+
+
 def deleted_in_name_only(app: App, patch: pytest.MonkeyPatch) -> None:
     async def delete_document(principal: Principal, document_id: str) -> None:
         await app.catalogue.document(principal, document_id)
@@ -237,6 +247,12 @@ def deleted_in_name_only(app: App, patch: pytest.MonkeyPatch) -> None:
 async def regroup(run: Run) -> None:
     ann = run.world.people["ann"]
     await run.office.regroup(ann, {group for group in ann.groups if not group.endswith("-hr")})
+
+
+async def leave_out(run: Run) -> None:
+    """Ben's key no longer has the group that acme-staff is closed to; Ben is in it still."""
+    ben = run.world.people["ben"]
+    await run.office.regroup(ben, {group for group in ben.groups if not group.endswith("-interns")})
 
 
 async def delete(run: Run) -> None:
@@ -257,6 +273,7 @@ MUTANTS: dict[
     "hits in the log": (hits_in_the_log, "log", None),
     "both walls down": (both_walls_down, "canary", None),
     "groups for ever": (groups_for_ever, "canary", regroup),
+    "groups left out forgotten": (groups_left_out_are_forgotten, "canary", leave_out),
     "deleted in name only": (deleted_in_name_only, "canary", delete),
     "collections counted before the filter": (as_system("collections"), "count", None),
 }

@@ -92,6 +92,21 @@ def test_the_oracle_denies_before_it_allows_and_counts_what_held_throughout() ->
     assert set(world.foreign(ann)) == set(old)
 
 
+def test_the_oracle_knows_that_a_group_more_also_takes_away_and_that_a_group_left_out_shuts_out() -> None:
+    ann = Person(name="ann", tenant="t", subject="ann", groups={"all"})
+    world = World([ann])
+    paper = world.paper("p", "t", {"group:all"}, {"group:hr"})
+    assert paper.read_by(ann)
+    watch = world.watch(ann)
+    ann.between = [({"all"}, {"all", "hr"}), ({"all", "hr"}, {"all", "hr"})]
+    world.changed()
+    assert paper.read_by(ann), "it may be as it was"
+    ann.directory, ann.between = {"all", "hr"}, []
+    world.changed()
+    assert not paper.read_by(ann), "the key has all alone, and ann is in hr"
+    assert world.end(watch) == {}
+
+
 def test_an_administrator_may_see_what_lives_in_its_tenant_and_no_more() -> None:
     chief = Person(name="administrator", tenant="t", subject="", admin=True)
     world = World([], [chief])

@@ -44,7 +44,8 @@ def speak_for(
     principal: Principal, key: str, token: str, groups_of: Callable[[str, str], frozenset[str] | None]
 ) -> Principal:
     """The end user as the service key may speak for them: with the key's scopes but the mighty ones, and the user's groups of
-    the directory, which the key's own groups narrow where it has any. `groups_of` is None for a user that is switched off.
+    the directory, which the key's own groups narrow where it has any: those left out shut the user out as ever. `groups_of` is
+    None for a user that is switched off.
 
     Raises ScopeMissing for a key without `act_as`, AuthenticationFailed for anything wrong with the token.
     """
@@ -54,10 +55,12 @@ def speak_for(
     groups = groups_of(principal.tenant, subject)
     if groups is None:
         raise _refused()
+    used = groups & principal.groups if principal.groups else groups
     return Principal(
         tenant=principal.tenant,
         subject=subject,
-        groups=groups & principal.groups if principal.groups else groups,
+        groups=used,
+        unused_groups=groups - used,
         scopes=principal.scopes - _NEVER,
         key_id=principal.key_id,
     )

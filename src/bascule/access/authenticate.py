@@ -149,6 +149,11 @@ class Authenticator:
         """A user's groups in the directory; None for one that is switched off."""
         return None if self.is_off(tenant, subject) else self._directory.get((tenant, subject), frozenset())
 
+    def with_the_rest(self, principal: Principal) -> Principal:
+        """Somebody who came with groups of their own, by a token: the directory's shut them out all the same."""
+        unused = self._directory.get((principal.tenant, principal.subject), frozenset()) - principal.groups
+        return msgspec.structs.replace(principal, unused_groups=unused) if unused else principal
+
     def is_off(self, tenant: str, subject: str) -> bool:
         """Raises StorageError while the directory cannot be followed."""
         if self._is_stale():
@@ -180,13 +185,15 @@ def _credential(authorization: str | None) -> str:
 
 def _entry(record: KeyRecord, directory: Mapping[_Who, frozenset[str]]) -> _Entry:
     """A key's groups only narrow its subject's groups in the directory; a key that speaks for no person has its own."""
-    groups = record.groups
+    groups, all_ = record.groups, frozenset[str]()
     if record.subject:
-        groups &= directory.get((record.tenant, record.subject), frozenset())
+        all_ = directory.get((record.tenant, record.subject), frozenset())
+        groups &= all_
     principal = Principal(
         tenant=record.tenant,
         subject=record.subject,
         groups=groups,
+        unused_groups=all_ - groups,
         roles=record.roles,
         scopes=record.scopes,
         key_id=record.id,

@@ -25,12 +25,14 @@ DEFAULT_SCOPES: Final = frozenset({SCOPE_CHAT, SCOPE_ASK})
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """A verified caller. Only `access` (from a checked credential) and the operator's own CLI make one.
 
-    `groups` are the *effective* groups (a key's groups intersected with its subject's groups in the directory).
+    `groups` are the *effective* groups (a key's groups intersected with its subject's groups in the directory). `unused_groups`:
+    the subject's others in the directory, which this credential leaves out: they let nobody in, and shut out as ever.
     """
 
     tenant: str
     subject: str = ""  # "" for a key that speaks for no person
     groups: frozenset[str] = frozenset()
+    unused_groups: frozenset[str] = frozenset()
     roles: frozenset[str] = frozenset()
     scopes: frozenset[str] = frozenset()
     key_id: str = ""
@@ -44,13 +46,17 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
         return self.is_admin or scope in self.scopes
 
     def marks(self) -> frozenset[str]:
-        """The strings a document's allow and deny lists are matched against, e.g. {"public", "user:ann", "group:hr"}."""
+        """The strings a document's allow list is matched against, e.g. {"public", "user:ann", "group:hr"}."""
         own = {PUBLIC}
         if self.subject:
             own.add(f"user:{self.subject}")
         own.update(f"group:{g}" for g in self.groups)
         own.update(f"role:{r}" for r in self.roles)
         return frozenset(own)
+
+    def shutting_marks(self) -> frozenset[str]:
+        """Those a deny list is matched against: a credential that leaves a group out must not open what is closed to the group."""
+        return self.marks().union(f"group:{g}" for g in self.unused_groups)
 
 
 def system_principal(tenant: str) -> Principal:

@@ -113,11 +113,11 @@ def reason(given: Given, levels: Sequence[Level], principal: Principal) -> Reaso
     """`may_read(effective(...))` with the rule that decided; of several that deny, the narrowest."""
     if principal.is_admin:
         return Reason(allowed=True, effect="admin")
-    marks = principal.marks()
+    marks, shutting = principal.marks(), principal.shutting_marks()
     own: list[tuple[RuleLevel, str, frozenset[str]]] = [("document", "", given.deny)]
     for kind, name, deny in own + [(level.kind, level.name, level.deny) for level in narrowest_first(levels)]:
-        if deny & marks:
-            return Reason(allowed=False, effect="deny", level=kind, name=name, mark=min(deny & marks))
+        if deny & shutting:
+            return Reason(allowed=False, effect="deny", level=kind, name=name, mark=min(deny & shutting))
     if given.owner and given.owner == principal.subject:
         return Reason(allowed=True, effect="owner", level="document", mark=f"user:{given.owner}")
     opening = lets_in(levels) if given.allow is None else None
@@ -133,12 +133,11 @@ def may_read(rights: Rights, principal: Principal) -> bool:
     """The rule itself, as plain as it can be said. The catalogue decides the same in SQL; tests hold the two together."""
     if principal.is_admin:
         return True
-    marks = principal.marks()
-    if rights.deny & marks:
+    if rights.deny & principal.shutting_marks():
         return False
     if rights.owner and rights.owner == principal.subject:
         return True
-    return bool(rights.allow & marks)
+    return bool(rights.allow & principal.marks())
 
 
 __all__ = [

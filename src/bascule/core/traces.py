@@ -23,6 +23,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     where: Mapping[str, Any] = {}
     model: str = ""
     groups: frozenset[str] = frozenset()
+    unused_groups: frozenset[str] = frozenset()
     roles: frozenset[str] = frozenset()
     scopes: frozenset[str] = frozenset()
     system: bool = False

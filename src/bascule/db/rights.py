@@ -79,7 +79,7 @@ def _opens(principal: Principal) -> ColumnElement[bool]:
 
 
 def _closes(principal: Principal) -> ColumnElement[bool]:
-    return sa.and_(acl_entries.c.effect == "deny", acl_entries.c.mark.in_(sorted(principal.marks())))
+    return sa.and_(acl_entries.c.effect == "deny", acl_entries.c.mark.in_(sorted(principal.shutting_marks())))
 
 
 def readable_acls(principal: Principal) -> Select[int]:

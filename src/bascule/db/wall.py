@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterable
 from typing import Final, Literal
 
 import sqlalchemy as sa
@@ -29,7 +30,8 @@ _ADVISORY_LOCK: Final = 0x77616C6C  # "wall": two sessions may not grant on one 
 
 _ENTER: Final = sa.text(
     "SELECT set_config('bascule.tenant', :tenant, true), set_config('bascule.subject', :subject, true), "
-    "set_config('bascule.marks', :marks, true), set_config('bascule.admin', :admin, true), "
+    "set_config('bascule.marks', :marks, true), set_config('bascule.shutting', :shutting, true), "
+    "set_config('bascule.admin', :admin, true), "
     f"set_config('role', '{ROLE}', true)"
 )
 _MAKE: Final = f"""DO $$ BEGIN
@@ -43,10 +45,15 @@ def enter(connection: Connection, principal: Principal) -> None:
     values = {
         "tenant": _storable(principal.tenant),
         "subject": _storable(principal.subject),
-        "marks": json.dumps([_storable(mark) for mark in sorted(principal.marks())], ensure_ascii=False),
+        "marks": _listed(principal.marks()),
+        "shutting": _listed(principal.shutting_marks()),
         "admin": "on" if principal.is_admin else "off",
     }
     connection.execute(_ENTER, values)
+
+
+def _listed(marks: Iterable[str]) -> str:
+    return json.dumps([_storable(mark) for mark in sorted(marks)], ensure_ascii=False)
 
 
 def _storable(value: str) -> str:

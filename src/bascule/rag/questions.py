@@ -322,6 +322,7 @@ def _trace(ask: Inquiry, found: Found, trail: Trail, answer: Answer, outcome: Ou
             where=ask.asked_where,
             model=EXTRACTIVE if ask.extractive else ask.model,
             groups=ask.principal.groups,
+            unused_groups=ask.principal.unused_groups,
             roles=ask.principal.roles,
             scopes=ask.principal.scopes,
             system=ask.principal.system,

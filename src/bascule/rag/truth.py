@@ -111,6 +111,7 @@ def asker_of(trace: Trace) -> Principal:
         subject=trace.subject,
         key_id=trace.key_id,
         groups=asked.groups if asked else frozenset(),
+        unused_groups=asked.unused_groups if asked else frozenset(),
         roles=asked.roles if asked else frozenset(),
         scopes=asked.scopes if asked else frozenset(),
         system=asked.system if asked else False,

@@ -27,7 +27,7 @@ async def authenticate(app: App, exchange: Exchange) -> Principal:
         return app.authenticator.principal(given)
     credential = bearer(given)
     if app.tokens is not None and looks_like_a_token(credential):
-        principal = await app.tokens.principal(credential)
+        principal = app.authenticator.with_the_rest(await app.tokens.principal(credential))
     else:
         principal = app.authenticator.principal(given)
     if named is None:

@@ -44,14 +44,15 @@ class Office:
             await self._do(person.tenant, "DELETE", f"/v1/keys/{old}")
 
     async def regroup(self, person: Person, groups: Iterable[str]) -> None:
-        """The person has these groups and no others when this returns."""
+        """The person's key has these groups and no others when this returns; the directory forgets none. A group more can also take
+        away: so what holds meanwhile is what was, or what will be, not both together."""
         wanted = set(groups)
-        before = set(person.groups)
-        person.groups = before | wanted
+        narrowed = replace(person, groups=wanted, between=[])
+        person.between = [(person.groups, narrowed.directory), (wanted, narrowed.directory)]
         self._world.changed()
-        narrowed = replace(person, groups=wanted)
         await self.hire(narrowed)
-        person.key, person.key_id, person.groups = narrowed.key, narrowed.key_id, wanted
+        person.key, person.key_id = narrowed.key, narrowed.key_id
+        person.groups, person.directory, person.between = wanted, narrowed.directory, []
         self._world.changed()
 
     async def publish(self, papers: Iterable[Paper]) -> None:

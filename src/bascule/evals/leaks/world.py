@@ -13,22 +13,34 @@ from dataclasses import dataclass, field
 
 @dataclass(kw_only=True)
 class Person:
-    """`groups` are those that count at this moment. `key` is the credential the person sends. `admin`: reads all of the tenant's
-    documents, and none that was deleted."""
+    """`groups` are those of the key that the person sends, `directory` all that the directory knows: those too shut out.
+    `between`: pairs of both that may count as well while a change runs. `admin`: reads all of the tenant's documents, and none
+    that was deleted."""
 
     name: str
     tenant: str
     subject: str
     groups: set[str] = field(default_factory=set)
+    directory: set[str] = field(default_factory=set)
+    between: list[tuple[set[str], set[str]]] = field(default_factory=list)
     roles: set[str] = field(default_factory=set)
     scopes: tuple[str, ...] = ("chat", "ask")
     key: str = ""
     key_id: str = ""
     admin: bool = False
 
-    def marks(self) -> set[str]:
-        own = {"public", *(f"group:{group}" for group in self.groups), *(f"role:{role}" for role in self.roles)}
-        return own | {f"user:{self.subject}"}
+    def __post_init__(self) -> None:
+        self.directory = self.directory | self.groups
+
+    def marks(self) -> list[tuple[set[str], set[str]]]:
+        """What lets this person in, and what shuts the person out: once for each state that may hold."""
+        own = {"public", f"user:{self.subject}", *(f"role:{role}" for role in self.roles)}
+
+        def named(groups: set[str]) -> set[str]:
+            return own | {f"group:{group}" for group in groups}
+
+        states = [(self.groups, self.directory), *self.between]
+        return [(named(used), named(used | known)) for used, known in states]
 
 
 @dataclass(kw_only=True)
@@ -49,13 +61,10 @@ class Paper:
         if self.deleted or person.tenant != self.tenant:
             return False
         return person.admin or any(
-            _allows(allow, deny, person) for allow, deny in [(self.allow, self.deny), *self.between]
+            not deny & shutting and bool(allow & opening)
+            for allow, deny in [(self.allow, self.deny), *self.between]
+            for opening, shutting in person.marks()
         )
-
-
-def _allows(allow: set[str], deny: set[str], person: Person) -> bool:
-    marks = person.marks()
-    return not deny & marks and bool(allow & marks)
 
 
 @dataclass
