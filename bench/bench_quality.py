@@ -139,13 +139,15 @@ def _chunk(passage: beir.Passage, document: str, collection: str) -> VisibleChun
 
 
 async def search_rows(bench: Bench, name: str, collection: beir.Collection, sample: int) -> list[Row]:
+    bare = {"rerank_weight": 0.0, "sentence_weight": 0.0}
     kinds: dict[str, dict[str, Any]] = {"BM25": {"dense": False, "rerank_weight": 0.0}}
     if bench.embedder is not None:
         kinds |= {
-            "dense": {"dense_weight": 1.0, "rerank_weight": 0.0},
-            "both, rank fusion": {"fusion": "ranks", "rerank_weight": 0.0},
-            "both, distribution fusion": {"fusion": "distribution", "rerank_weight": 0.0},
-            "both": {"rerank_weight": 0.0},
+            "dense": {"dense_weight": 1.0, **bare},
+            "both, rank fusion": {"fusion": "ranks", **bare},
+            "both, distribution fusion": {"fusion": "distribution", **bare},
+            "both": {**bare},
+            "both, nearest sentence": {"rerank_weight": 0.0},
             "reranked, no sentences": {"sentence_weight": 0.0},
             "reranked, exact off": {"exact": False},
             "reranked, distribution fusion": {"fusion": "distribution"},
