@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, make_url
 
 from bascule.db.catalogue import SqlCatalogue, connect
-from bascule.db.tables import metadata
+from bascule.db.engine import insert_new
+from bascule.db.tables import collections, metadata
 from bascule.testing.postgres import server
 
 OWNER = "bascule_app"  # no superuser: row-level security binds it
@@ -35,6 +36,14 @@ def db() -> Iterator[Connection]:
     with engine.connect() as connection:
         connection.connection.driver_connection.deserialize(empty)
         yield connection
+
+
+@pytest.fixture
+def places(db: Connection) -> None:
+    """Collections to put documents into, two here and one of another tenant."""
+    for tenant, id_ in (("acme", "c"), ("acme", "c2"), ("other", "o")):
+        row = {"id": id_, "tenant": tenant, "name": f"name-{id_}", "fingerprint": "", "acl_id": 1, "created_at": ""}
+        insert_new(db, collections, [row])
 
 
 @pytest.fixture(scope="session", params=["sqlite", "postgres"])

@@ -29,6 +29,8 @@ ASKERS = [
     admin(),
     person("ann", "hr", tenant="other"),
     admin("other"),
+    person("group:hr"),  # a token may bring any name: it is no mark
+    person("public"),
 ]
 RIGHTS = [
     Rights(),
@@ -39,6 +41,8 @@ RIGHTS = [
     Rights.of(["public"], ["public"], "ann"),
     Rights.of([], ["group:hr"], "olga"),
     Rights.of(["user:hr"], ["role:boss"], "ann"),
+    Rights(owner="public"),
+    Rights.of(["role:boss"], ["user:public"], "public"),
 ]
 
 
@@ -97,6 +101,21 @@ def test_equal_rights_have_one_number_in_each_tenant(db: Connection) -> None:
     }
     row = db.execute(sa.select(acls).where(acls.c.id == first)).one()
     assert (row.tenant, row.canonical, row.given, len(row.digest)) == ("acme", rights.canonical(), None, 64)
+
+
+def test_rights_that_are_known_are_only_looked_up(db: Connection) -> None:
+    first = sql.intern(db, "acme", Rights.of(["public"]))
+    said: list[str] = []
+
+    def listen(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        said.append(statement.split(maxsplit=1)[0])
+
+    sa.event.listen(db.engine, "before_cursor_execute", listen)
+    try:
+        assert sql.intern(db, "acme", Rights.of(["public"])) == first
+    finally:
+        sa.event.remove(db.engine, "before_cursor_execute", listen)
+    assert said == ["SELECT"]
 
 
 def test_a_name_with_a_lone_surrogate_is_interned(db: Connection) -> None:
