@@ -67,6 +67,15 @@ async def test_tokens_and_end_users_read_what_is_theirs_and_a_plain_header_names
         assert [await reads(service, plain) for plain in ("ann", "user:ann", mint(admin, "ann"))] == [401, 401, 401]
         assert await reads(admin, mint(admin, "ann")) == 403
         assert await reads(token(issuer, "zoe"), mint(token(issuer, "zoe"), "ann")) == 403
+        closed = [{"external_id": "c", "text": "text of c", "allow": ["group:hr"], "deny": ["group:visitors"]}]
+        assert (await ask("POST", "/v1/documents", admin, {"collection": "c", "documents": closed}))[0] == 202
+        assert [await reads(token(issuer, "zoe", "hr")), await reads(service, mint(service, "ben"))] == [["b", "c"]] * 2
+        narrow = (await ask("POST", "/v1/keys", admin, wanted | {"name": "narrow", "groups": ["hr"]}))[1]["key"]
+        await ask("PUT", "/v1/directory/groups", admin, {"name": "visitors", "users": ["ben", "zoe"]})
+        for credential, who in ((token(issuer, "zoe", "hr"), ""), (narrow, mint(narrow, "ben"))):
+            assert await reads(credential, who) == ["b"], (
+                "a group that the credential leaves out shuts out all the same"
+            )
         await ask("PUT", "/v1/directory/users", admin, {"name": "ann", "active": False})
         assert [await reads(token(issuer, "ann")), await reads(service, mint(service, "ann"))] == [401, 401]
         await until(lambda: app.jobs.state == "worker", 10)

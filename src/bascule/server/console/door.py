@@ -66,7 +66,7 @@ class Door:
             return self._app.authenticator.known(session.key_hash)
         if self._app.authenticator.is_off(session.principal.tenant, session.principal.subject):
             raise AuthenticationFailed("Sign in again.")
-        return session.principal
+        return self._app.authenticator.with_the_rest(session.principal)
 
     async def check_token(self, exchange: Exchange, form: Mapping[str, str]) -> None:
         """A change carries the token that only the session's own page holds. Raises WrongOrigin, AuthenticationFailed."""
