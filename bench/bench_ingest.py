@@ -2,6 +2,7 @@
 
     make bench-ingest ARGS="--documents 200 --json out/ingest.json"
     make bench-ingest ARGS="--documents 1500 --bytes 1000 --models none"     (words only)
+    make bench-ingest ARGS="--documents 100000 --bytes 300 --memory"         (words only: resident size every 5,000 documents)
 
 Rows: {"name", "documents", "chunks", "wall_s", "cpu_s", "chunks_per_s", "ratio"}; `ratio` is the whole path's rate over the
 embedder's own, measured on the very chunks that the path produced; `cpu_ratio` is the same by
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import pydoc_data.topics
@@ -33,6 +35,8 @@ from bascule.core.rights import Rights
 from bascule.settings import Exact
 
 WHO = system_principal("default")
+TOGETHER = 1000  # documents handed over at once where memory is measured,
+EVERY = 5000  # and between two rows
 
 
 def items(count: int, size: int = 0) -> list[SourceItem]:
@@ -49,11 +53,11 @@ def items(count: int, size: int = 0) -> list[SourceItem]:
     return [SourceItem(external_id=n, name=f"{n}.txt", data=t.encode(), title=n) for n, t in numbered[:count]]
 
 
-def small(count: int, size: int) -> list[SourceItem]:
+def small(count: int, size: int, first: int = 0) -> list[SourceItem]:
     words = " ".join(text for _, text in sorted(pydoc_data.topics.topics.items())).split()
-    chance = random.Random(5)
+    chance = random.Random(5 + first)
     made = []
-    for number in range(count):
+    for number in range(first, first + count):
         parts = [f"Note {number}."]
         while sum(map(len, parts)) < size:
             at = chance.randrange(len(words) - 60)
@@ -175,6 +179,43 @@ async def measure(given: list[SourceItem], models: Path) -> list[dict[str, Any]]
     return rows
 
 
+def resident_mb(process: int | str = "self") -> float:
+    with open(f"/proc/{process}/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def children_mb() -> float:
+    """Of the parsing processes, which are all that this process starts."""
+    found = 0.0
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):
+            found += sum(map(resident_mb, (task / "children").read_text().split()))
+    return found
+
+
+async def memory(count: int, size: int, file: Path | None) -> None:
+    """As a connector would hand them over: a thousand at a time, none kept."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Exact(data=Path(folder) / "data", models_dir=Path(folder), rag={"embedding_model": None})
+        async with open_app(settings, work=True) as app:
+            for done in range(0, count, TOGETHER):
+                part = small(min(TOGETHER, count - done), size, done)
+                await settle(app, part)
+                if done % EVERY == 0 or done + TOGETHER >= count:
+                    row = {"name": "memory", "documents": done + len(part), "resident_mb": resident_mb()}
+                    row |= {"children_mb": children_mb(), "cpu_s": cpu_s(), "wall_s": time.perf_counter()}
+                    shown([row], file, more=True)
+
+
+def shown(rows: list[dict[str, Any]], file: Path | None, *, more: bool = False) -> None:
+    for row in rows:
+        print("  ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in row.items()), flush=True)
+    if file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("a" if more else "w") as out:
+            out.write("".join(json.dumps(row) + "\n" for row in rows))
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--documents", type=int, default=81)
@@ -182,14 +223,13 @@ def main() -> None:
         "--bytes", type=int, default=0, help="of each document; 0: a topic of the language reference each"
     )
     arguments.add_argument("--models", type=Path, default=Path(os.environ.get("BASCULE_MODELS_DIR", ".models")))
+    arguments.add_argument("--memory", action="store_true", help="resident size as documents come, and nothing else")
     arguments.add_argument("--json", type=Path)
     given = arguments.parse_args()
+    if given.memory:
+        return asyncio.run(memory(given.documents, given.bytes or 300, given.json))
     rows = asyncio.run(measure(items(given.documents, given.bytes), given.models))
-    for row in rows:
-        print("  ".join(f"{k}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in row.items()))
-    if given.json:
-        given.json.parent.mkdir(parents=True, exist_ok=True)
-        given.json.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shown(rows, given.json)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from bascule.core.errors import ConfigError, StorageError
 from bascule.db import catalogue as opening
 from bascule.db import migrate, tables
 from bascule.db.catalogue import SqlCatalogue, connect
-from bascule.db.engine import Database
+from bascule.db.engine import READER_PAGES_KB, WRITER_PAGES_KB, Database
 from bascule.db.filesystem import file_system_of, refuse_network_folder
 from bascule.testing.catalogue_world import World, admin, new_document
 from bascule.testing.postgres import server
@@ -186,3 +186,18 @@ async def test_a_cancelled_caller_leaves_a_whole_transaction_or_none(catalogue: 
         await task
     await world.accept(world.system, new_document("last", "x"))
     assert len(await catalogue.documents(admin(), None, 100, None)) in (1, 51)
+
+
+async def test_only_the_connection_that_writes_keeps_many_pages(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/c.sqlite")
+
+    def kept(connection: sa.Connection) -> int:
+        return int(connection.execute(sa.text("PRAGMA cache_size")).scalar_one())
+
+    try:
+        written = [await database.write(kept) for _ in range(5)]
+        read = await asyncio.gather(*(database.read(kept) for _ in range(12)))
+    finally:
+        await database.close()
+    assert set(written) == {-WRITER_PAGES_KB} and set(read) == {-READER_PAGES_KB}
+    assert 3 * READER_PAGES_KB < WRITER_PAGES_KB

@@ -18,7 +18,7 @@ import pytest
 from bascule.core.errors import StorageError
 from bascule.core.vectors import Point
 from bascule.plugins.vector_stores.memory import MemoryVectorStore
-from bascule.plugins.vector_stores.sqlite import SqliteVectorStore, index, searching
+from bascule.plugins.vector_stores.sqlite import SqliteVectorStore, index, schema, searching
 from bascule.testing.vector_store_contract import ids, point, same, scope, vector
 
 
@@ -372,3 +372,20 @@ async def test_words_that_hold_a_zero_are_not_taken_for_the_words_beside_it(stor
         await store.upsert([point("c1", terms)])
         for word in ("a", "b", "c", "a\0b", "b\0c"):
             assert ids(await store.lexical([word], scope(), 9)) == (["c1"] if word in terms else []), (terms, word)
+
+
+async def test_only_the_connection_that_writes_keeps_many_pages(store: SqliteVectorStore) -> None:
+    await store.upsert(random_points(3))
+    read = await store._read(
+        lambda: store._index.read(lambda db, _view, _folder: db.execute("PRAGMA cache_size").fetchone())
+    )
+    written = await store._write(lambda: store._index._connection().execute("PRAGMA cache_size").fetchone())
+    assert read == (-schema.READER_PAGES_KB,) and written == (-schema.WRITER_PAGES_KB,)
+
+
+async def test_points_beyond_one_transaction_are_all_there(
+    store: SqliteVectorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index, "POINTS_PER_TRANSACTION", 4)
+    await store.upsert(random_points(10))
+    assert await store.count("north") == 10 and await store.check() == []

@@ -144,9 +144,8 @@ STOPWORDS: Final = frozenset(
 
 _QUOTES: Final = frozenset("\"'`“”‘’*«»")
 _DETERMINERS: Final = frozenset(["the", "a", "an"])
-_IN_QUOTES: Final = re.compile(
-    r"(?<=[\"'`“”‘’*«»])[^\W_]+(?:['’][^\W_]+)*(?=[\"'`“”‘’*«»])"
-)  # a word, or a part of one
+_QUOTE: Final = "[\"'`“”‘’*«»]"
+_IN_QUOTES: Final = re.compile(rf"{_QUOTE}([^\W_]+(?:['’][^\W_]+)*)(?={_QUOTE})")  # a word, or a part of one
 _APOSTROPHE: Final = re.compile("['’]")
 _NEXT_WORD: Final = re.compile(r"[\s\"'`“”‘’*]{1,3}([^\W_]+)")
 
@@ -225,18 +224,20 @@ def _words(text: str) -> list[str]:
     words = _WORD.findall(text)
     read = _known_word if max(map(len, words), default=0) <= MAX_TERM_CHARS else _read_word
     known = list(map(read, words))
-    quoted = not _QUOTES.isdisjoint(text) and any(read(raw)[0] == _STOPPED for raw in _IN_QUOTES.findall(text))
-    places: list[tuple[int, int]] = []  # of the words, looked for when a stop word may be a mentioned one
+    quoted = any(map(text.__contains__, _QUOTES)) and any(read(raw)[0] == _STOPPED for raw in _IN_QUOTES.findall(text))
     found: list[str] = []
-    before = 0
+    before = place = end = 0  # `end`: of the word before `place`, looked for when a stop word may be a mentioned one
     for at, (kind, made, _) in enumerate(known, 1):
         if kind == _KEPT or (kind == _STOPPED and before == _DETERMINES):
             found += made
-        elif kind == _STOPPED and (quoted or (at < len(known) and known[at][2])):
-            places = places or [match.span() for match in _WORD.finditer(text)]
-            start, end = places[at - 1]
-            if _quoted(text, start, end) or _before_a_part(text, end):
-                found += made
+        elif kind == _STOPPED:
+            part = at < len(known) and known[at][2]
+            if quoted or part:
+                for raw in words[place:at]:
+                    end = text.index(raw, end) + len(raw)  # no word begins in between
+                place = at
+                if _quoted(text, end - len(words[at - 1]), end) or (part and _before_a_part(text, end)):
+                    found += made
         before = kind
     return found
 

@@ -32,6 +32,8 @@ BUSY_TIMEOUT_S = 20.0
 READERS = 3
 POSTGRES_THREADS = 8
 RETRIES = 4
+WRITER_PAGES_KB = 16_000  # what a connection of SQLite's keeps in memory: the one that writes,
+READER_PAGES_KB = 2_000  # and each that reads; see docs/performance.md
 _WRITE = {"bascule_write": True}
 _WALLED = {"bascule_walled": True}
 _RETRYABLE = {"40001", "40P01"}  # serialization failure, deadlock: the transaction did nothing
@@ -48,7 +50,9 @@ class Database:
         parsed = _parse(url)
         self.sqlite = parsed.get_backend_name() == "sqlite"
         self.walled = False  # see db/wall.py
-        self.engine = _sqlite_engine(parsed, durable) if self.sqlite else _postgres_engine(parsed)
+        self.engine = _sqlite_engine(parsed, durable, READER_PAGES_KB) if self.sqlite else _postgres_engine(parsed)
+        # One connection writes, so that one alone keeps many pages; from a pool for all, each would come to.
+        self._writing = _sqlite_engine(parsed, durable, WRITER_PAGES_KB) if self.sqlite else self.engine
         threads = READERS if self.sqlite else POSTGRES_THREADS
         self._readers = ThreadPoolExecutor(threads, thread_name_prefix="catalogue-read")
         self._writers = ThreadPoolExecutor(1, thread_name_prefix="catalogue-write") if self.sqlite else self._readers
@@ -64,19 +68,19 @@ class Database:
 
     def read_now(self, work: Callable[[Connection], T], walled: bool = False) -> T:
         level: dict[str, Any] = {} if self.sqlite else {"isolation_level": "REPEATABLE READ"}
-        return self._attempt(work, level | (_WALLED if walled else {}))
+        return self._attempt(self.engine, work, level | (_WALLED if walled else {}))
 
     def write_now(self, work: Callable[[Connection], T]) -> T:
         for attempt in range(RETRIES):
             try:
-                return self._attempt(work, _WRITE)
+                return self._attempt(self._writing, work, _WRITE)
             except _Retry:
                 time.sleep(random.uniform(0.005, 0.02) * 2**attempt)
         raise StorageError("The catalogue is too busy. Try again.")
 
-    def _attempt(self, work: Callable[[Connection], T], options: dict[str, Any]) -> T:
+    def _attempt(self, engine: Engine, work: Callable[[Connection], T], options: dict[str, Any]) -> T:
         try:
-            with self.engine.connect().execution_options(**options) as connection, connection.begin():
+            with engine.connect().execution_options(**options) as connection, connection.begin():
                 return work(connection)
         except exc.DBAPIError as error:
             if getattr(error.orig, "sqlstate", None) in _RETRYABLE:
@@ -95,6 +99,7 @@ class Database:
         self._readers.shutdown()
         self._writers.shutdown()
         self.engine.dispose()
+        self._writing.dispose()
 
 
 class _Retry(Exception):
@@ -113,7 +118,7 @@ def _parse(url: str) -> URL:
     raise ConfigError("catalogue.url must be a SQLite or a Postgres URL.")
 
 
-def _sqlite_engine(url: URL, durable: bool) -> Engine:
+def _sqlite_engine(url: URL, durable: bool, pages_kb: int) -> Engine:
     if not url.database or url.database == ":memory:":
         raise ConfigError("catalogue.url: a SQLite catalogue needs a file.")
     _create_private(Path(url.database).absolute())
@@ -126,7 +131,7 @@ def _sqlite_engine(url: URL, durable: bool) -> Engine:
         _enter_wal(cursor)
         cursor.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         cursor.execute("PRAGMA foreign_keys = ON")
-        cursor.execute("PRAGMA cache_size = -16000")
+        cursor.execute(f"PRAGMA cache_size = -{pages_kb}")
         cursor.execute("PRAGMA secure_delete = ON")  # law 4: a deleted text leaves no bytes in the file's free pages
         cursor.close()
 

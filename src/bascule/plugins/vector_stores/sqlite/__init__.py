@@ -40,7 +40,7 @@ class SqliteVectorStore:
         self._readers = ThreadPoolExecutor(READER_THREADS, "index-reader")
 
     async def upsert(self, points: Sequence[Point]) -> None:
-        """Inserts or replaces by chunk_id, in transactions of up to 256 points."""
+        """Inserts or replaces by chunk_id, in transactions of up to 1,024 points."""
         await self._write(lambda: self._index.upsert(points))
 
     async def move(self, document_id: str, acl_id: int) -> None:

@@ -20,6 +20,7 @@ from bascule.plugins.vector_stores.sqlite.schema import (
     BUSY_TIMEOUT_S,
     DAMAGED,
     FILE,
+    WRITER_PAGES_KB,
     Head,
     explained,
     is_damage,
@@ -165,7 +166,9 @@ class Index:
             probe.close()
 
     def _writer(self) -> Writer:
-        return Writer(self._connection(), self._locked_folder_of, self._rest_s)
+        connection = self._connection()
+        connection.execute(f"PRAGMA cache_size = -{WRITER_PAGES_KB}")
+        return Writer(connection, self._locked_folder_of, self._rest_s)
 
     def _locked_folder_of(self, head: Head) -> VectorFolder:
         with self._lock:

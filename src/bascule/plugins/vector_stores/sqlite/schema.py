@@ -19,6 +19,8 @@ from bascule.core.errors import StorageError
 FORMAT: Final = 1
 FILE: Final = "index.sqlite"
 BUSY_TIMEOUT_S: Final = 30.0
+WRITER_PAGES_KB: Final = 16_000  # what a connection keeps in memory: the one that writes,
+READER_PAGES_KB: Final = 4_000  # and each that reads; see docs/performance.md
 BLOCK_BITS: Final = 14  # 16,384 slots share one posting row per term
 TF_MAX: Final = (1 << (32 - BLOCK_BITS)) - 1
 
@@ -75,7 +77,7 @@ def open_index(path: Path, *, timeout_s: float = BUSY_TIMEOUT_S) -> sqlite3.Conn
         _use_wal(connection, timeout_s)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA secure_delete = ON")
-        connection.execute("PRAGMA cache_size = -16384")
+        connection.execute(f"PRAGMA cache_size = -{READER_PAGES_KB}")
         connection.execute("PRAGMA journal_size_limit = 67108864")
         if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'posting'").fetchone() is None:
             _create(connection)

@@ -23,7 +23,7 @@ from bascule.core.vectors import Point
 from bascule.plugins.vector_stores.sqlite.schema import BLOCK_BITS, TF_MAX, Head, writing
 from bascule.plugins.vector_stores.sqlite.vector_files import VectorFolder, quantise, unit
 
-POINTS_PER_TRANSACTION: Final = 256  # about a tenth of a second alone with the lock
+POINTS_PER_TRANSACTION: Final = 1024  # about a tenth of a second alone with the lock
 VARIABLES: Final = 500  # values bound in one statement
 REST_S: Final = 120.0  # longer than any request's deadline
 OFFSET_MASK: Final = (1 << BLOCK_BITS) - 1
