@@ -76,6 +76,7 @@ def _free_port() -> int:
         return port
 
 
+@pytest.mark.timeout(300)  # a score of commands, each a process of its own
 def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
     """Each block marked `run` runs; every line of the text after it is in what it printed (up to an ellipsis)."""
     (tmp_path / "examples").symlink_to(docs_check.ROOT / "examples")
