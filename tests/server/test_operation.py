@@ -87,7 +87,7 @@ async def test_that_parsers_could_not_be_started_is_told_without_a_path_and_look
             raise answer
         return answer
 
-    monkeypatch.setattr("bascule.rag.sandbox.confinement", enforced)
+    monkeypatch.setattr("bascule.rag.child_process.confinement", enforced)
     states = []
     for _ in range(4):  # the last without a process
         async with http.get("/v1/health", headers=auth()) as reply:
