@@ -8,8 +8,8 @@ PY := .venv/bin/python
 export UV_PYTHON_DOWNLOADS ?= never
 export BASCULE_MODELS_DIR ?= $(CURDIR)/.models
 ARGS ?=
-# Test processes side by side: one more than the cores of a small machine, since many tests wait.
-WORKERS ?= 3
+# Test processes side by side.
+WORKERS ?= 2
 
 .PHONY: help setup demo soak test test-full audit check audit-deps sbom mutants bench docs lock clean peer peer-pii clients
 help: ## List the targets.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, Literal
 import pytest
 from sqlalchemy import make_url
 
+from bascule.access.authenticate import STALE_AFTER_S
 from bascule.testing.postgres import server
 from bascule.testing.running import until
 from bascule.testing.sql_proxy import SqlProxy, sql_proxy
@@ -42,12 +44,16 @@ async def test_a_restart_under_load_loses_nothing_acknowledged_and_is_over_by_it
         stop = asyncio.Event()
         running = [asyncio.create_task(load(world, ends, stop, number)) for number in range(3)]
         await until(lambda: ends["upload", 202] >= 6, 20)
+        began_s = time.monotonic()
         await asyncio.to_thread(server().restart)
         before = ends["upload", 202]
         await until(lambda: ends["upload", 202] >= before + 3, 20)
+        away_s = time.monotonic() - began_s
         stop.set()
         await asyncio.gather(*running)
-        assert set(ends) <= {("upload", 202), ("upload", REFUSED[1]), ("chat", 200)}, ends
+        # Keys that could not be looked at for so long open nothing: on a busy machine a restart takes longer.
+        late: set[object] = {("chat", REFUSED[1])} if away_s > STALE_AFTER_S - 1 else set()  # looked at twice a second
+        assert set(ends) <= {("upload", 202), ("upload", REFUSED[1]), ("chat", 200)} | late, ends
         await world.whole(exact=False)
 
 
