@@ -114,21 +114,25 @@ def torrent(_: bytes) -> Iterator[bytes]:
         yield EVENT
 
 
+async def leave_unread(world: World, count: int) -> None:
+    sessions = [aiohttp.ClientSession(read_bufsize=4096) for _ in range(count)]
+    replies = [
+        await http.post(world.url + CHAT, json=asking(canary(), stream=True), headers=key(world)) for http in sessions
+    ]
+    await until(lambda: not world.app.gateway.under_way)
+    for http, reply in zip(sessions, replies, strict=True):
+        reply.close()
+        await http.close()
+
+
 async def test_a_stream_nobody_reads_is_not_collected_without_bound(tmp_path: Path) -> None:
-    before = resident_bytes()
     async with fault_world(tmp_path, {"fast": Plan(answer=torrent)}, timeout_s=2) as world:
         async with nothing_leaked(world):
-            sessions = [aiohttp.ClientSession(read_bufsize=4096) for _ in range(4)]
-            replies = [
-                await http.post(world.url + CHAT, json=asking(canary(), stream=True), headers=key(world))
-                for http in sessions
-            ]
-            await until(lambda: not world.app.gateway.under_way)
-            for http, reply in zip(sessions, replies, strict=True):
-                reply.close()
-                await http.close()
+            await leave_unread(world, 1)  # the first that is cut off loads the vocabulary that counts its tokens, 68 MB
+            before = resident_bytes()
+            await leave_unread(world, 4)
         # What a flight may run ahead (1 MB) each, and what the kernel keeps for sockets; the torrent is of 190 MB each.
-        assert world.proxies["fast"].sent_bytes < 4 * 20_000_000
+        assert world.proxies["fast"].sent_bytes < 5 * 20_000_000
     assert resident_bytes() - before < 100_000_000
 
 
