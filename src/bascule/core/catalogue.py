@@ -24,7 +24,7 @@ from bascule.core.principals import Principal
 from bascule.core.reads import Reads
 from bascule.core.rights import Rights
 from bascule.core.routes import StoredRoutes
-from bascule.core.traces import ANY_TRACE, Trace, TraceFilter, TraceLines
+from bascule.core.traces import AnswerLog, Trace
 
 
 class Passages(Reads, Protocol):
@@ -70,13 +70,6 @@ class Traces(Protocol):
         ...
 
     async def traces(self, principal: Principal, limit: int) -> list[Trace]: ...
-
-
-class AnswerLog(Protocol):
-    async def trace_lines(self, principal: Principal, limit: int, wanted: TraceFilter = ANY_TRACE) -> TraceLines:
-        """Newest first, the principal's own or all of the tenant's for an admin. It looks a bounded way back at a time:
-        there may be few lines, or none, and yet a `next`."""
-        ...
 
 
 class Documents(Protocol):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
+
+from bascule.core.principals import Principal
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,3 +87,10 @@ class TraceLines(msgspec.Struct, frozen=True):
 
     lines: list[TraceLine]
     next: str | None
+
+
+class AnswerLog(Protocol):
+    async def trace_lines(self, principal: Principal, limit: int, wanted: TraceFilter = ANY_TRACE) -> TraceLines:
+        """Newest first, the principal's own or all of the tenant's for an admin. It looks a bounded way back at a time:
+        there may be few lines, or none, and yet a `next`."""
+        ...

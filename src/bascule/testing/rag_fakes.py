@@ -383,19 +383,16 @@ class World:
             if embedder is not None:
                 assert isinstance(embedder, WordEmbedder)
                 call_vector = embedder.vector(text)
-            await self.store.upsert(
-                [
-                    Point(
-                        chunk_id=chunk.id,
-                        document_id=document_id,
-                        tenant=tenant,
-                        collection_id=home.id,
-                        acl_id=acl_id,
-                        vector=call_vector,
-                        terms=terms(text),
-                    )
-                ]
+            point = Point(
+                chunk_id=chunk.id,
+                document_id=document_id,
+                tenant=tenant,
+                collection_id=home.id,
+                acl_id=acl_id,
+                vector=call_vector,
+                terms=terms(text),
             )
+            await self.store.upsert([point])
         return [c.id for c in chunks]
 
 

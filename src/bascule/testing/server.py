@@ -74,8 +74,7 @@ class FakeAuthenticator:
     def record(self, principal: Principal) -> KeyRecord | None:
         return a_key(principal.key_id)
 
-    async def refresh(self) -> None:
-        return None
+    async def refresh(self) -> None: ...
 
 
 class FakeGateway:
